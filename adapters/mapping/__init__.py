@@ -1,0 +1,1 @@
+"""Tables that turn a foreign message into FHIR."""

@@ -1,0 +1,1 @@
+"""FHIR over HTTP, the platform API and the web pages."""

@@ -1,0 +1,1 @@
+"""AuditEvent for every door."""

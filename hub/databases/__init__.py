@@ -1,0 +1,1 @@
+"""The four master databases: population, resources, EMR, EHR."""

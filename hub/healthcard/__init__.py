@@ -1,0 +1,1 @@
+"""The e-health card: issue, bind, suspend, verify."""

@@ -1,0 +1,1 @@
+"""Query string to expression, resource to index entries. Pure: knows no database."""

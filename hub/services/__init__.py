@@ -1,0 +1,1 @@
+"""The doors into the core, one module a use case."""

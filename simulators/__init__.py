@@ -1,0 +1,1 @@
+"""Simulated hospitals and traffic. Speaks wires only: never imports the hub or the adapters."""
