@@ -1,0 +1,44 @@
+"""The doors into the core, handed to every listener and route factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hub.audit.record import Audit
+    from hub.databases.database import Databases
+    from hub.fhir.definitions import Definitions
+    from hub.search.parameters import Registry
+    from hub.services.identity import Identity
+    from hub.services.imaging import Imaging
+    from hub.services.inbox import Inbox
+    from hub.services.ingest import Ingest
+    from hub.services.query import QueryService
+    from hub.settings import Settings
+    from hub.store.protocol import Blobs, Store
+    from terminology.service import Terminology
+
+
+@dataclass(slots=True)
+class Doors:
+    """Every service of one running hub, and what they share. Built once, by ``hub.bootstrap``."""
+
+    settings: Settings
+    data: Path
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    definitions: Definitions
+    registry: Registry
+    store: Store
+    blobs: Blobs
+    databases: Databases
+    audit: Audit
+    ingest: Ingest
+    inbox: Inbox
+    query: QueryService
+    identity: Identity
+    imaging: Imaging
+    terminology: Terminology
