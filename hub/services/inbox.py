@@ -103,7 +103,9 @@ class Inbox:
         now = self._clock()
         digest = hashlib.sha256(raw).hexdigest()
         key = "\x1f".join((channel, sender, control_id or f"sha256:{digest}"))
-        item = self._row(key, digest, raw, now, {"channel": channel, "sender": sender, "control_id": control_id, "peer": peer})
+        item = self._row(
+            key, digest, raw, now, {"channel": channel, "sender": sender, "control_id": control_id, "peer": peer}
+        )
         known = self._store.write(lambda tx: tx.enqueue(item))
         if known.id == item.id:
             return self._process(item, raw)
@@ -135,7 +137,14 @@ class Inbox:
     def _refuse_other_body(self, item: Item, first: Item, raw: bytes) -> bytes:
         key = f"{item.key}\x1f{item.digest}"
         second = Item(
-            QUEUE, item.id, key, item.digest, RECEIVED, {**item.data, "conflicts_with": first.id}, item.raw, item.created,
+            QUEUE,
+            item.id,
+            key,
+            item.digest,
+            RECEIVED,
+            {**item.data, "conflicts_with": first.id},
+            item.raw,
+            item.created,
             leased_until=item.leased_until,
         )
         known = self._store.write(lambda tx: tx.enqueue(second))
@@ -147,7 +156,13 @@ class Inbox:
 
     def _process(self, item: Item, raw: bytes) -> bytes:
         inbound = Inbound(
-            item.id, item.data["channel"], item.data["sender"], item.data["control_id"], raw, item.data["peer"], item.created
+            item.id,
+            item.data["channel"],
+            item.data["sender"],
+            item.data["control_id"],
+            raw,
+            item.data["peer"],
+            item.created,
         )
         interpreter = self._interpreters[inbound.channel]
         try:
@@ -162,7 +177,9 @@ class Inbox:
             return self._refuse(inbound, interpreter, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the message or the connection
             log.exception("inbox item %s could not be processed", item.id)
-            fault = HubError("exception", f"the hub failed on this message ({type(error).__name__}); it is kept as {item.id}")
+            fault = HubError(
+                "exception", f"the hub failed on this message ({type(error).__name__}); it is kept as {item.id}"
+            )
             return self._refuse(inbound, interpreter, fault)
         finally:
             with self._settling:
@@ -176,10 +193,16 @@ class Inbox:
             nonlocal answer
             settled = Settled(STORED, kind=interpretation.kind, references=submitted.references)
             answer = interpreter.answer(inbound, settled)
-            facts = {"kind": interpretation.kind, "facts": interpretation.facts, "references": list(submitted.references)}
+            facts = {
+                "kind": interpretation.kind,
+                "facts": interpretation.facts,
+                "references": list(submitted.references),
+            }
             tx.settle(QUEUE, inbound.id, STORED, {**facts, "answer": encode(answer), "settled": self._clock()})
 
-        context = Context(door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id)
+        context = Context(
+            door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id
+        )
         self._ingest.submit(interpretation.bundle or {"entry": []}, context, then=settle)
         return answer
 
@@ -190,8 +213,12 @@ class Inbox:
             log.warning("inbox item %s waits: %s", inbound.id, error)
             return answer
         data = {
-            "error": error.name, "reason": error.diagnostics, "at": error.at, "issues": list(error.issues),
-            "answer": encode(answer), "settled": self._clock(),
+            "error": error.name,
+            "reason": error.diagnostics,
+            "at": error.at,
+            "issues": list(error.issues),
+            "answer": encode(answer),
+            "settled": self._clock(),
         }
         self._store.write(lambda tx: tx.settle(QUEUE, inbound.id, settled.state, data))
         return answer

@@ -1,0 +1,321 @@
+"""Every write into the four master databases: one resource, a transaction Bundle, or the Bundle an adapter made.
+
+Whatever the door, a write is validated, identified (a Patient is linked to the regional Person), given to the database
+that owns it, audited, and committed as one atomic unit. "Look, then write" happens inside the unit, so that a
+conditional interaction stays single under concurrent callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hub.audit.record import Audit
+from hub.databases.database import Databases
+from hub.errors import ERRORS, HubError
+from hub.mpi.link import Linker
+from hub.search.expression import Query
+from hub.search.parse import Parser
+from hub.services.context import Context
+from hub.store.protocol import Store, Transaction, Version
+
+Resource = dict[str, Any]
+Pairs = Sequence[tuple[str, str]]
+
+
+class Validator(Protocol):
+    """What ingest asks of ``hub.fhir.validate``: OperationOutcome issues of a resource."""
+
+    def __call__(self, resource: Resource) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcome of one write: ``status`` is the HTTP status (200, 201, 204), ``version`` None when nothing existed."""
+
+    status: int
+    version: Version | None
+    changed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The outcome of an adapter's Bundle: literal references ``Type/id`` of what is stored now."""
+
+    references: tuple[str, ...]
+    changed: int
+
+
+class Ingest:
+    """The door for writes."""
+
+    def __init__(
+        self,
+        store: Store,
+        databases: Databases,
+        linker: Linker,
+        audit: Audit,
+        parser: Parser,
+        validator: Validator,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._databases = databases
+        self._linker = linker
+        self._audit = audit
+        self._parser = parser
+        self._validator = validator
+        self._clock = clock
+        self._new_id = new_id
+
+    # --- an adapter's Bundle ------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        bundle: Resource,
+        context: Context,
+        *,
+        amend: bool = True,
+        then: Callable[[Transaction, Submitted], None] | None = None,
+    ) -> Submitted:
+        """Store the resources of a Bundle whose ids and references are final (deterministic), as one unit.
+
+        With ``amend`` an element that a resource does not have stays as stored: an HL7 v2 message that is silent about
+        a field does not delete it (HL7 v2.5.1 2.5.3.1). ``then`` runs inside the same unit. Raises HubError for the first
+        invalid resource.
+        """
+        resources = [entry["resource"] for entry in bundle.get("entry", ())]
+        for resource in resources:
+            self.validate(resource)
+        now = self._clock()
+
+        def work(tx: Transaction) -> Submitted:
+            changed = 0
+            references: list[str] = []
+            for resource in resources:
+                whole = self._amended(tx, resource) if amend else resource
+                version, new = self._put(tx, whole, context, now, method="PUT")
+                references.append(f"{version.type}/{version.id}")
+                changed += new
+            submitted = Submitted(tuple(references), changed)
+            self._audit.write(tx, context, "submit", submitted.references, now)
+            if then is not None:
+                then(tx, submitted)
+            return submitted
+
+        return self._store.write(work)
+
+    def _amended(self, tx: Transaction, resource: Resource) -> Resource:
+        current = tx.read(resource["resourceType"], resource["id"])
+        if current is None or current.deleted:
+            return resource
+        stored = self._databases.decode(current)
+        silent = {name: value for name, value in stored.items() if name not in resource}
+        return {**resource, **silent} if silent else resource
+
+    def validate(self, resource: Resource) -> None:
+        """Refuse a resource that base R4 does not allow: HubError with every finding."""
+        issues = self._validator(resource)
+        errors = [issue for issue in issues if issue["severity"] in ("error", "fatal")]
+        if errors:
+            first = errors[0]
+            name = first["code"] if first["code"] in ERRORS else "invariant"
+            at = (first.get("expression") or [""])[0]
+            raise HubError(name, first.get("diagnostics") or "the resource is not valid FHIR R4", at, tuple(issues))
+
+    # --- single interactions (R4 3.1.0.8 create, 3.1.0.4 update, 3.1.0.7 delete) --------------------------------------
+
+    def create(
+        self, context: Context, resource: Resource, *, if_none_exist: Pairs | None = None, database: str | None = None
+    ) -> Written:
+        """create; with ``if_none_exist`` the existing match is the answer (200), several are HubError("multiple-matches")."""
+        self.validate(resource)
+        return self._unit(
+            context,
+            "create",
+            lambda tx, now: self.create_in(tx, context, resource, now, if_none_exist=if_none_exist, database=database),
+        )
+
+    def update(
+        self,
+        context: Context,
+        type: str,
+        id: str,
+        resource: Resource,
+        *,
+        if_match: int | None = None,
+        database: str | None = None,
+    ) -> Written:
+        """update, or create with the client's id; ``if_match`` is the version If-Match names (HubError("precondition"))."""
+        check_identity(type, id, resource)
+        self.validate(resource)
+        return self._unit(
+            context,
+            "update",
+            lambda tx, now: self.update_in(tx, context, resource, now, if_match=if_match, database=database),
+        )
+
+    def conditional_update(
+        self,
+        context: Context,
+        type: str,
+        criteria: Pairs,
+        resource: Resource,
+        *,
+        if_match: int | None = None,
+        database: str | None = None,
+    ) -> Written:
+        """conditional update (R4 3.1.0.4.3): no match creates, one updates, several are HubError("multiple-matches")."""
+        self.validate(resource)
+
+        def work(tx: Transaction, now: int) -> Written:
+            whole = self.matched(tx, type, criteria, resource)
+            return self.update_in(tx, context, whole, now, if_match=if_match, database=database)
+
+        return self._unit(context, "update", work)
+
+    def delete(
+        self, context: Context, type: str, id: str, *, if_match: int | None = None, database: str | None = None
+    ) -> Written:
+        """delete; of what is already deleted or never was: 204 and no change."""
+        return self._unit(
+            context, "delete", lambda tx, now: self.delete_in(tx, context, type, id, now, if_match=if_match)
+        )
+
+    def conditional_delete(self, context: Context, type: str, criteria: Pairs) -> Written:
+        """conditional delete (R4 3.1.0.7.1), single: several matches are HubError("multiple-matches")."""
+
+        def work(tx: Transaction, now: int) -> Written:
+            match = self.one_match(tx, type, criteria)
+            return Written(204, None, False) if match is None else self.delete_in(tx, context, type, match.id, now)
+
+        return self._unit(context, "delete", work)
+
+    def _unit(self, context: Context, event: str, act: Callable[[Transaction, int], Written]) -> Written:
+        now = self._clock()
+
+        def work(tx: Transaction) -> Written:
+            written = act(tx, now)
+            if written.version is not None:
+                self._audit.write(tx, context, event, (f"{written.version.type}/{written.version.id}",), now)
+            return written
+
+        return self._store.write(work)
+
+    # --- the same inside a unit: the pieces of a transaction ----------------------------------------------------------
+
+    def create_in(
+        self,
+        tx: Transaction,
+        context: Context,
+        resource: Resource,
+        now: int,
+        *,
+        id: str | None = None,
+        if_none_exist: Pairs | None = None,
+        database: str | None = None,
+    ) -> Written:
+        if if_none_exist is not None:
+            match = self.one_match(tx, resource["resourceType"], if_none_exist)
+            if match is not None:
+                return Written(200, match, False)
+        self._check_database(resource, database)
+        version, changed = self._put(tx, {**resource, "id": id or self._new_id()}, context, now, method="POST")
+        return Written(201, version, changed)
+
+    def update_in(
+        self,
+        tx: Transaction,
+        context: Context,
+        resource: Resource,
+        now: int,
+        *,
+        if_match: int | None = None,
+        database: str | None = None,
+    ) -> Written:
+        self._check_database(resource, database)
+        current = tx.read(resource["resourceType"], resource["id"])
+        version, changed = self._put(tx, resource, context, now, method="PUT", expected=if_match)
+        return Written(201 if current is None or current.deleted else 200, version, changed)
+
+    def delete_in(
+        self, tx: Transaction, context: Context, type: str, id: str, now: int, *, if_match: int | None = None
+    ) -> Written:
+        version = self._databases.delete(tx, type, id, expected=if_match, origin=context.origin, now=now)
+        if version is not None and type == "Patient":
+            self._linker.unlink(tx, id, now=now, origin=context.origin)
+        return Written(204, version, version is not None)
+
+    def record(self, tx: Transaction, context: Context, event: str, written: Sequence[Written], now: int) -> None:
+        """The audit event of a unit made of several writes."""
+        versions = [one.version for one in written if one.version is not None]
+        self._audit.write(tx, context, event, tuple(f"{version.type}/{version.id}" for version in versions), now)
+
+    def one_match(self, tx: Transaction, type: str, criteria: Pairs) -> Version | None:
+        """The one current resource that meets search criteria; holds off others who ask the same until the unit ends."""
+        search = self._parser.parse((type,), list(criteria), strict=True)
+        if not criteria or not search.used_pairs:
+            raise HubError(
+                "precondition",
+                f"the conditional {type} interaction has no search criteria; name at least one parameter",
+            )
+        tx.guard(f"{type}?" + "&".join(sorted(f"{name}={value}" for name, value in criteria)))
+        found = tx.find(Query((type,), search.query.where, limit=2))
+        if len(found) > 1:
+            raise HubError("multiple-matches", f"more than one {type} meets the criteria; make them more selective")
+        return found[0].version if found else None
+
+    def matched(self, tx: Transaction, type: str, criteria: Pairs, resource: Resource) -> Resource:
+        """The resource of a conditional update with the id it will have (R4 3.1.0.4.3)."""
+        match = self.one_match(tx, type, criteria)
+        if match is None:
+            return {**resource, "id": resource.get("id") or self._new_id()}
+        if resource.get("id", match.id) != match.id:
+            raise HubError(
+                "parameter-value",
+                f"the criteria match {type}/{match.id}, but the resource's id is {resource['id']!r}",
+                f"{type}.id",
+            )
+        return {**resource, "id": match.id}
+
+    def _check_database(self, resource: Resource, database: str | None) -> None:
+        if database is not None and (owner := self._databases.owner(resource)) != database:
+            type = resource["resourceType"]
+            raise HubError(
+                "business-rule",
+                f"this {type} belongs to the database {owner!r}, not {database!r}; send it to /{owner} or /fhir",
+                type,
+            )
+
+    def _put(
+        self,
+        tx: Transaction,
+        resource: Resource,
+        context: Context,
+        now: int,
+        *,
+        method: str,
+        expected: int | None = None,
+    ) -> tuple[Version, bool]:
+        version, changed = self._databases.put(
+            tx, resource, method=method, expected=expected, origin=context.origin, now=now
+        )
+        if changed and version.type == "Patient":
+            self._linker.link(tx, resource, now=now, origin=context.origin)
+        return version, changed
+
+
+def check_identity(type: str, id: str, resource: Resource) -> None:
+    """The body of an update must have the type and id of its URL (R4 3.1.0.4)."""
+    if resource.get("resourceType") != type:
+        raise HubError(
+            "parameter-value", f"the URL names {type}, the body is {resource.get('resourceType')!r}", "resourceType"
+        )
+    if resource.get("id") != id:
+        raise HubError(
+            "parameter-value",
+            f"the URL names the id {id!r}, the body has {resource.get('id')!r}; both must be the same",
+            f"{type}.id",
+        )
