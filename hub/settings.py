@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     region: str = "Xinhe"
     time_zone: str = "Asia/Shanghai"
     language: str = Field("zh", pattern="^(zh|en)$")
+    validation: str = Field("base", pattern="^(base|off)$")
+    audit_reads: bool = True
     shutdown_seconds: float = Field(5.0, ge=0)
     http: Http = Http()
     mllp: Mllp = Mllp()
@@ -109,7 +111,9 @@ def load(file: Path | None = None, **arguments: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise HubError("configuration", f"setting {where}: {first['msg']} (got {first.get('input')!r})", where) from None
+        raise HubError(
+            "configuration", f"setting {where}: {first['msg']} (got {first.get('input')!r})", where
+        ) from None
     if settings.bind not in LOOPBACK and not settings.insecure_bind:
         raise HubError(
             "configuration",

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from hub.audit.record import Audit
     from hub.databases.database import Databases
     from hub.fhir.definitions import Definitions
+    from hub.healthcard.card import HealthCards
     from hub.search.parameters import Registry
+    from hub.services.check import Checks
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
     from hub.services.inbox import Inbox
     from hub.services.ingest import Ingest
     from hub.services.query import QueryService
+    from hub.services.transaction import Transactions
     from hub.settings import Settings
     from hub.store.protocol import Blobs, Store
     from terminology.service import Terminology
@@ -37,8 +40,11 @@ class Doors:
     databases: Databases
     audit: Audit
     ingest: Ingest
+    transactions: Transactions
     inbox: Inbox
     query: QueryService
     identity: Identity
     imaging: Imaging
+    cards: HealthCards
+    checks: Checks
     terminology: Terminology
