@@ -63,6 +63,13 @@ class In:
 
 
 @dataclass(frozen=True, slots=True)
+class InSystem:
+    """A term in this system, whatever its value (R4 3.1.1.4.10 ``[system]|``). Scans the parameter's terms."""
+
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix:
     """A term whose value starts with this text."""
 
@@ -88,7 +95,7 @@ class Exists:
     """Any entry of the parameter, term or range."""
 
 
-Test = Equals | In | Prefix | Contains | Compare | Exists
+Test = Equals | In | InSystem | Prefix | Contains | Compare | Exists
 
 # --- the tree ---------------------------------------------------------------------------------------------------------
 
