@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from hub.api.server import HttpServer
 from hub.audit.record import Audit
 from hub.databases.database import Databases
 from hub.errors import HubError
@@ -21,6 +22,7 @@ from hub.listener import Listener
 from hub.mpi.link import Linker
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
+from hub.services.check import Checks, FhirChecker
 from hub.services.doors import Doors
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
@@ -33,6 +35,7 @@ from hub.store.blobs import FileBlobs
 from hub.store.mongo import MongoStore
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
+from terminology.service import Terminology
 
 log = logging.getLogger("hub")
 
@@ -57,3 +60,110 @@ def secret(data: Path, name: str) -> bytes:
         partial.write_bytes(secrets.token_bytes(32))
         partial.replace(file)
     return file.read_bytes()
+
+
+def open_store(settings: Settings, clock: Callable[[], int]) -> Store:
+    """The store that ``settings.store`` names. HubError("configuration") when it cannot be used."""
+    if settings.store == "sqlite":
+        settings.data.mkdir(parents=True, exist_ok=True)
+        return SqliteStore(settings.data / "hub.sqlite3", clock=clock, snapshot_seconds=settings.search.page_seconds)
+    if settings.store.startswith(("mongodb://", "mongodb+srv://")):
+        return MongoStore(settings.store, clock=clock, snapshot_seconds=settings.search.page_seconds)
+    raise HubError("configuration", f"store = {settings.store!r} is neither sqlite nor a mongodb:// address", "store")
+
+
+def _accept(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    return []
+
+
+def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], str] = new_id) -> Doors:
+    """Every service of one hub. HubError("configuration") says what keeps it from starting."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    standard = definitions.load()
+    registry = Registry(standard)
+    store = open_store(settings, clock)
+    blobs = FileBlobs(settings.data / "blobs")
+    databases = Databases(registry, clock)
+    parser = Parser(registry, settings.search)
+    audit = Audit(store, databases, clock, ids, settings.audit_reads)
+    validator = Validator(standard)
+    linker = Linker(databases)
+    written = validator if settings.validation == "base" else _accept
+    ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
+    cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
+    terminology = Terminology()
+    doors = Doors(
+        settings=settings,
+        data=settings.data,
+        clock=clock,
+        new_id=ids,
+        definitions=standard,
+        registry=registry,
+        store=store,
+        blobs=blobs,
+        databases=databases,
+        audit=audit,
+        ingest=ingest,
+        transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
+        inbox=Inbox(store, blobs, ingest, clock, ids),
+        query=QueryService(store, databases, registry, parser, audit, secret(settings.data, "page-links")),
+        identity=Identity(store, databases, cards, clock),
+        imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
+        cards=cards,
+        terminology=terminology,
+        checks=Checks(()),
+    )
+    installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
+    doors.checks = Checks((*installed, FhirChecker(validator, settings.http.max_body_bytes)))
+    return doors
+
+
+def listeners(doors: Doors) -> list[Listener]:
+    """The listeners whose port is not 0, the API last so that all else is up when it answers."""
+    made: list[Listener] = []
+    for point in entry_points(group="hub.listeners"):
+        if getattr(doors.settings, point.name).port:
+            made.append(point.load()(doors))
+    if doors.settings.http.port:
+        made.append(HttpServer(doors))
+    return made
+
+
+class Running:
+    """A hub with its listeners started; ``stop`` ends the listeners and closes the store."""
+
+    def __init__(self, doors: Doors) -> None:
+        self.doors = doors
+        self.listeners = listeners(doors)
+        if doors.settings.bind not in LOOPBACK:
+            log.warning("listening on %s without authentication and TLS (insecure_bind)", doors.settings.bind)
+        self.recovered = doors.inbox.recover()
+        started: list[Listener] = []
+        try:
+            for listener in self.listeners:
+                listener.start()
+                started.append(listener)
+        except OSError as error:
+            for listener in reversed(started):
+                listener.stop()
+            close(doors)
+            where = f"{listener.name} on port {listener.address[1]}"
+            raise HubError(
+                "configuration", f"cannot listen: {where}: {error.strerror}; choose another port", where
+            ) from error
+
+    def address(self, name: str) -> tuple[str, int] | None:
+        """Host and port a listener is bound to; None when it is off."""
+        return next((listener.address for listener in self.listeners if listener.name == name), None)
+
+    def stop(self) -> None:
+        for listener in reversed(self.listeners):
+            listener.stop()
+        close(self.doors)
+
+
+def close(doors: Doors) -> None:
+    """Write what is queued and close the store."""
+    doors.imaging.close()
+    doors.audit.close()
+    doors.store.close()

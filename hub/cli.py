@@ -1,0 +1,318 @@
+"""The command ``hub``. Other packages hang their verbs on it by the entry point group ``hub.commands``.
+
+Exit codes: 0 ok, 1 findings, 2 usage or configuration. ``--json`` gives machine output on standard output; progress and
+messages go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hub import __version__
+from hub.errors import HubError
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Regional health-data interoperability hub."
+)
+inbox_app = typer.Typer(no_args_is_help=True, help="Inbound messages: what came, what became of it.")
+mpi_app = typer.Typer(no_args_is_help=True, help="The master patient index.")
+config_app = typer.Typer(no_args_is_help=True, help="The settings in force.")
+app.add_typer(inbox_app, name="inbox")
+app.add_typer(mpi_app, name="mpi")
+app.add_typer(config_app, name="config")
+
+out = Console()
+err = Console(stderr=True)
+
+Data = Annotated[Path | None, typer.Option("--data", help="Directory of the embedded database.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Configuration file; hub.toml here is the default.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine output.")]
+Url = Annotated[
+    str | None, typer.Option("--url", help="Base URL of a running hub; without it the data directory is opened.")
+]
+
+
+def settings_of(config: Path | None, **arguments: Any) -> Any:
+    """The settings in force; an argument that was not given (None) does not count."""
+    from hub import settings
+
+    file = config or (Path("hub.toml") if Path("hub.toml").is_file() else None)
+    return settings.load(file, **{name: value for name, value in arguments.items() if value is not None})
+
+
+def emit(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+@app.command()
+def init(config: Config = None, data: Data = None) -> None:
+    """Make the data directory: database, blob store, generated secrets; say what comes next."""
+    from hub import bootstrap
+
+    settings = settings_of(config, data=data)
+    doors = bootstrap.build(settings)
+    resources = sum(sum(types.values()) for types in doors.store.statistics().values())
+    bootstrap.close(doors)
+    err.print(f"{settings.data} is ready ({settings.store.split(':')[0]}, {resources} resources).")
+    err.print("Next: hub serve, or hub demo for three simulated hospitals.")
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    data: Data = None,
+    store: Annotated[str | None, typer.Option(help="sqlite or a mongodb:// address.")] = None,
+    bind: Annotated[str | None, typer.Option(help="Address of all listeners.")] = None,
+    insecure_bind: Annotated[bool | None, typer.Option("--insecure-bind", help="Allow more than loopback.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="FHIR, platform API, pages; 0: off.")] = None,
+    mllp_port: Annotated[int | None, typer.Option(help="HL7 v2; 0: off.")] = None,
+    dicom_port: Annotated[int | None, typer.Option(help="DIMSE; 0: off.")] = None,
+) -> None:
+    """Run the hub until it is told to stop (Ctrl-C, SIGTERM)."""
+    ports = {"http": http_port, "mllp": mllp_port, "dicom": dicom_port}
+    sections = {name: {"port": port} for name, port in ports.items() if port is not None}
+    settings = settings_of(config, data=data, store=store, bind=bind, insecure_bind=insecure_bind, **sections)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    from hub import bootstrap
+
+    running = bootstrap.Running(bootstrap.build(settings))
+    sys.stdout.write(ready_line(running) + "\n")
+    sys.stdout.flush()
+    stop.wait()
+    running.stop()
+
+
+def ready_line(running: Any) -> str:
+    """What ``hub serve`` prints once when every listener is bound."""
+    settings = running.doors.settings
+    parts = [f"{one.name}={one.address[0]}:{one.address[1]}" for one in running.listeners]
+    store = settings.store.split(":")[0]
+    return (
+        f"hub {__version__} ready: {' '.join(parts)} store={store} data={settings.data} recovered={running.recovered}"
+    )
+
+
+@app.command()
+def demo(
+    config: Config = None,
+    data: Data = None,
+    store: Annotated[str | None, typer.Option(help="sqlite or a mongodb:// address.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated region.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="End after the demonstration.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Three simulated hospitals send HL7 v2, DICOM and FHIR; one resident's record is found by e-health card."""
+    from hub import demo as demonstration
+
+    settings = settings_of(config, data=data, store=store)
+    raise typer.Exit(demonstration.run(settings, seed=seed, once=once, as_json=as_json, console=err))
+
+
+@app.command()
+def load(
+    paths: Annotated[list[Path], typer.Argument(help="JSON or NDJSON files, or directories of them.", exists=True)],
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Load FHIR resources. A transaction or batch Bundle without an id is performed; everything else is stored."""
+    from hub import transfer
+
+    report = transfer.load(paths, url, lambda: settings_of(config, data=data), err)
+    if as_json:
+        emit(report)
+    else:
+        err.print(
+            f"{report['read']} read, {report['stored']} stored, {len(report['rejected'])} rejected in {report['seconds']} s"
+        )
+        for row in report["rejected"][:50]:
+            err.print(f"  {row['file']}: {row['diagnostics']}", style="red", markup=False)
+    raise typer.Exit(1 if report["rejected"] else 0)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Argument(help="Directory for one NDJSON file a resource type.")],
+    types: Annotated[list[str] | None, typer.Option("--type", help="Resource type; all without it.")] = None,
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write the current resources as NDJSON, one file a type."""
+    from hub import transfer
+
+    report = transfer.export(output, types or [], url, lambda: settings_of(config, data=data), err)
+    if as_json:
+        emit(report)
+    else:
+        err.print(f"{sum(report.values())} resources of {len(report)} types in {output}")
+
+
+@inbox_app.command("list")
+def inbox_list(
+    state: Annotated[str | None, typer.Option(help="received, stored, rejected or quarantined.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """The newest inbound messages and their states."""
+    from hub import transfer
+
+    answer = transfer.get("/api/inbox", {"state": state, "limit": limit}, url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+        return
+    table = Table(
+        "received", "state", "channel", "sender", "control id", "kind", "id", "reason", title=str(answer["counts"])
+    )
+    for row in answer["items"]:
+        columns = ("received", "state", "channel", "sender", "control_id", "kind", "id", "reason")
+        table.add_row(*(str(row.get(column) or "") for column in columns))
+    out.print(table)
+
+
+@inbox_app.command("show")
+def inbox_show(id: str, url: Url = None, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """One message: raw text, outcome, acknowledgement, what was stored."""
+    from hub import transfer
+
+    answer = transfer.get(f"/api/inbox/{id}", {}, url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+        return
+    for name, value in answer.items():
+        out.print(f"[bold]{name}[/bold]")
+        out.print(str(value).replace("\r", "\n"), markup=False)
+
+
+@inbox_app.command("rerun")
+def inbox_rerun(id: str, url: Url = None, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Process a message again, as after a mapping was mended; exit 1 when it is not stored."""
+    from hub import transfer
+
+    answer = transfer.post(f"/api/inbox/{id}/rerun", url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+    else:
+        out.print(f"{answer['id']}: {answer['state']} {answer.get('reason') or ''}", markup=False)
+    raise typer.Exit(0 if answer["state"] == "stored" else 1)
+
+
+@mpi_app.command("explain")
+def mpi_explain(
+    a: Annotated[str, typer.Argument(help="Patient or Person reference, such as Patient/1.")],
+    b: str,
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Why two records are, or are not, the same person: what every field contributes."""
+    from hub import transfer
+
+    answer = transfer.get("/api/mpi/explain", {"a": a, "b": b}, url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+        return
+    out.print(f"{answer['decision']}: {answer.get('reason', '')}", markup=False)
+    table = Table("field", "A", "B", "level", "says")
+    for row in answer["fields"]:
+        table.add_row(*(str(row.get(name, "")) for name in ("field", "a", "b", "level", "text")))
+    out.print(table)
+
+
+@config_app.command("show")
+def config_show(config: Config = None, as_json: Json = False) -> None:
+    """The settings in force."""
+    settings = settings_of(config)
+    if as_json:
+        emit(settings.model_dump(mode="json"))
+        return
+    table = Table("setting", "value")
+    for name, value in settings.model_dump(mode="json").items():
+        rows = value.items() if isinstance(value, dict) else [("", value)]
+        for key, one in rows:
+            table.add_row(f"{name}.{key}".rstrip("."), str(one))
+    out.print(table)
+
+
+@config_app.command("check")
+def config_check(config: Config = None) -> None:
+    """Exit 2 and the reason when the settings are wrong."""
+    settings_of(config)
+    err.print("the settings are valid")
+
+
+@app.command()
+def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Look for what would keep the hub from working well here; exit 1 on findings."""
+    from hub import doctor as examination
+
+    findings = examination.examine(settings_of(config, data=data))
+    if as_json:
+        emit(findings)
+    else:
+        for row in findings:
+            err.print(f"{'ok  ' if row['ok'] else 'FAIL'} {row['check']}: {row['says']}", markup=False)
+    raise typer.Exit(0 if all(row["ok"] for row in findings) else 1)
+
+
+@app.command()
+def bench(
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement.", min=0.2)] = 5.0,
+    url: Annotated[str | None, typer.Option(help="Base URL of a running hub; without it one is started.")] = None,
+    mllp: Annotated[str | None, typer.Option(help="HOST:PORT of its HL7 v2 listener, with --url.")] = None,
+    dicom: Annotated[str | None, typer.Option(help="HOST:PORT of its DICOM listener, with --url.")] = None,
+    store: Annotated[str | None, typer.Option(help="Store of the started hub.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure reads, searches, writes, HL7 v2 and DICOM; every acknowledged write is durable."""
+    from hub.bench import run
+
+    report = run.measure(seconds, url=url, mllp=mllp, dicom=dicom, store=store, console=err)
+    if as_json:
+        emit(report)
+        return
+    table = Table("key", "figure", title=report["machine"])
+    for name, value in report["figures"].items():
+        table.add_row(name, "not measured" if value is None else str(value))
+    out.print(table)
+
+
+def install_commands() -> None:
+    """Hang the verbs of the other packages below ``hub``."""
+    for point in sorted(entry_points(group="hub.commands"), key=lambda one: one.name):
+        app.add_typer(point.load(), name=point.name)
+
+
+def main() -> None:
+    """The console script: HubError is one message and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        install_commands()
+        app()
+    except HubError as error:
+        err.print(f"hub: {error.diagnostics}" + (f" ({error.at})" if error.at else ""), style="red", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
