@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hub.errors import HubError
+from hub.fhir import json as fhir_json
 from hub.settings import Settings
 
 FHIR = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
@@ -240,9 +241,9 @@ async def _export(
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("export", total=None)
             for type in types or present:
-                with (output / f"{type}.ndjson").open("w", encoding="utf-8") as file:
+                with (output / f"{type}.ndjson").open("wb") as file:
                     async for entry in entries(client, f"/fhir/{type}?_count=500"):
-                        file.write(json.dumps(entry["resource"], ensure_ascii=False, separators=(",", ":")) + "\n")
+                        file.write(fhir_json.encode(entry["resource"]) + b"\n")
                         written[type] = written.get(type, 0) + 1
                         progress.update(task, advance=1, description=type)
     return written
@@ -252,7 +253,9 @@ async def entries(client: httpx.AsyncClient, link: str) -> AsyncIterator[dict[st
     """The matches of a search, over all its pages."""
     next_link: str | None = link
     while next_link:
-        bundle = answer_of(await client.get(next_link))
+        response = await client.get(next_link)
+        answer_of(response)
+        bundle = fhir_json.decode(response.content, max_bytes=len(response.content))
         for entry in bundle.get("entry", []):
             if entry.get("search", {}).get("mode") != "outcome":
                 yield entry

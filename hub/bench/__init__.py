@@ -1,0 +1,1 @@
+"""Measurements of a running hub, over its wires: the figures of ``hub bench``."""
