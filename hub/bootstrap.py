@@ -13,6 +13,7 @@ from typing import Any
 
 from hub.api.server import HttpServer
 from hub.audit.record import Audit
+from hub.consent.decide import decide
 from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.fhir import definitions
@@ -106,7 +107,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         ingest=ingest,
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
         inbox=Inbox(store, blobs, ingest, clock, ids),
-        query=QueryService(store, databases, registry, parser, audit, secret(settings.data, "page-links")),
+        query=QueryService(
+            store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search.page_seconds
+        ),
         identity=Identity(store, databases, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,

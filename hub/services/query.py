@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
+from hub.audit.record import Audit
 from hub.databases import plan
-from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.search.expression import ALL, Expression, Ids, Number, Query, both
 from hub.search.parse import Parser, Search
 from hub.services.context import Context
+from hub.services.cursor import Signer
 from hub.store.protocol import Found, Store, Version
 
 Pairs = Sequence[tuple[str, str]]
 Decide = Callable[[Context, Sequence[str]], Expression]
-
-_SNAPSHOT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class Cursor:
     microseconds since 1970 UTC.
     """
 
+    types: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     at: int
     after: tuple[str | Number | None, ...]
@@ -41,28 +41,27 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a search: matches in order, resources included for them, the total, and how it goes on."""
+    """One page of a search: matches in order, resources included for them, the total, and the cursor of the next.
 
+    ``types`` are those searched (() is all), ``continued`` whether this is not the first page.
+    """
+
+    types: tuple[str, ...]
     search: Search
     matches: tuple[Version, ...]
     included: tuple[Version, ...]
     total: int | None
-    next: Cursor | None
+    next: str | None
+    continued: bool
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Versions, newest first; ``before`` is the change number below which the next page begins, None at the end."""
+    """Versions, newest first, how many there are in all, and the cursor of the next page."""
 
     versions: tuple[Version, ...]
     total: int
-    before: int | None
-
-
-class Record(Protocol):
-    """What a reading door tells the audit: the interaction and the references it showed."""
-
-    def __call__(self, context: Context, event: str, references: Sequence[str]) -> None: ...
+    next: str | None
 
 
 class QueryService:
@@ -71,29 +70,30 @@ class QueryService:
     def __init__(
         self,
         store: Store,
-        databases: Databases,
         parser: Parser,
         decide: Decide,
-        record: Record,
+        audit: Audit,
         clock: Callable[[], int],
-        page_seconds: int = 900,
+        key: bytes,
+        page_seconds: int,
     ) -> None:
         self._store = store
-        self._databases = databases
         self._parser = parser
         self._decide = decide
-        self._record = record
+        self._audit = audit
         self._clock = clock
+        self._signer = Signer(key)
         self._page_life = page_seconds * 1_000_000
 
     def read(self, context: Context, type: str, id: str, databases: Sequence[str] = ()) -> Version:
-        """read: the current version. HubError("not-found"), or HubError("deleted") with the deletion's version."""
+        """read: the current version. HubError("not-found"), or HubError("deleted") when it was deleted."""
+        place = f"{type}/{id}"
         version = self._store.read(type, id)
         if version is None or not self._visible(context, version, databases):
-            raise HubError("not-found", f"{type}/{id} does not exist", f"{type}/{id}")
+            raise HubError("not-found", f"{place} does not exist", place)
         if version.deleted:
-            raise HubError("deleted", f"{type}/{id} was deleted; its last version is {version.version}", f"{type}/{id}")
-        self._record(context, "read", (f"{type}/{id}",))
+            raise HubError("deleted", f"{place} was deleted; its last version is {version.version}", place)
+        self._audit.read(context, "read", (place,))
         return version
 
     def vread(self, context: Context, type: str, id: str, number: int, databases: Sequence[str] = ()) -> Version:
@@ -104,12 +104,8 @@ class QueryService:
             raise HubError("not-found", f"{place} does not exist", place)
         if version.deleted:
             raise HubError("deleted", f"version {number} of {type}/{id} is its deletion", place)
-        self._record(context, "vread", (place,))
+        self._audit.read(context, "vread", (place,))
         return version
-
-    def parse(self, types: Sequence[str], pairs: Pairs, *, strict: bool) -> Search:
-        """Search parameters read, not run (for ``search`` and for the self link). Raises HubError("parameter-...")."""
-        return self._parser.parse(tuple(types), list(pairs), strict=strict)
 
     def search(
         self,
@@ -120,37 +116,51 @@ class QueryService:
         *,
         strict: bool = False,
         within: Expression = ALL,
-        cursor: Cursor | None = None,
+        place: str = "",
+        cursor: str | None = None,
     ) -> Page:
         """search, on one type or several (() = all), or the page of it at which ``cursor`` points.
 
-        ``within`` narrows the search further (a compartment). Raises HubError("parameter-...") for what cannot be
-        searched, "expired" for a cursor older than the setting ``search.page_seconds``.
+        ``within`` narrows the search further (a compartment); ``place`` is what a cursor belongs to (base and path).
+        Raises HubError("parameter-...") for what cannot be searched or a cursor that is not ours, "expired" for one
+        older than the setting ``search.page_seconds``.
         """
-        if cursor is not None and self._clock() - cursor.made > self._page_life:
-            raise HubError("expired", "this page link is too old; run the search again")
-        search = self._parser.parse(tuple(types), list(cursor.pairs if cursor else pairs), strict=strict)
-        size = search.count
+        going_on = self._opened(place, cursor) if cursor is not None else None
+        if going_on is not None:
+            types, pairs = going_on.types, going_on.pairs
+        search = self._parser.parse(tuple(types), list(pairs), strict=strict)
         query = replace(
             search.query,
             where=both(search.query.where, within, self._decide(context, types)),
             databases=tuple(databases),
-            at=cursor.at if cursor else None,
-            after=cursor.after if cursor else None,
-            limit=size + 1,
+            at=going_on.at if going_on else None,
+            after=going_on.after if going_on else None,
+            limit=search.count + 1,
         )
-        if search.summary == "count" or size == 0:
-            return Page(search, (), (), self._store.count(query), None)
+        if search.summary == "count" or search.count == 0:
+            return Page(tuple(types), search, (), (), self._store.count(query), None, False)
         found, at = self._snapshot(query)
-        total = cursor.total if cursor else self._total(search, query, len(found), at)
-        matches = tuple(row.version for row in found[:size])
+        total = going_on.total if going_on else self._total(search, query, len(found), at)
+        matches = tuple(row.version for row in found[: search.count])
         following = None
-        if len(found) > size:
-            made = cursor.made if cursor else self._clock()
-            following = Cursor(search.used_pairs, at, found[size - 1].key, total, made)
-        included = self._included(context, search, matches, databases, query.at if following is None else at)
-        self._record(context, "search", tuple(f"{row.type}/{row.id}" for row in matches + included))
-        return Page(search, matches, included, total, following)
+        if len(found) > search.count:
+            made = going_on.made if going_on else self._clock()
+            last = found[search.count - 1].key
+            content = ["search", tuple(types), search.used_pairs, at, last, total, made]
+            following = self._signer.seal(place, content)
+        included = self._included(context, search, matches, databases, query.at)
+        shown = tuple(f"{row.type}/{row.id}" for row in matches + included)
+        self._audit.read(context, "search", shown, _text(types, pairs))
+        return Page(tuple(types), search, matches, included, total, following, going_on is not None)
+
+    def _opened(self, place: str, text: str) -> Cursor:
+        kind, *content = self._signer.open(place, text)
+        if kind != "search":
+            raise HubError("parameter-value", "this is not the page link of a search")
+        types, pairs, at, after, total, made = content
+        if self._clock() - made > self._page_life:
+            raise HubError("expired", "this page link is too old; run the search again")
+        return Cursor(tuple(types), tuple((name, value) for name, value in pairs), at, tuple(after), total, made)
 
     def _snapshot(self, query: Query) -> tuple[list[Found], int]:
         """The rows, and the change number that they are the state of.
@@ -161,10 +171,10 @@ class QueryService:
             return self._store.find(query), query.at
         before = self._store.last_seq()
         found = self._store.find(query)
+        if len(found) < query.limit:
+            return found, before
         after = self._store.last_seq()
-        if before == after or len(found) < query.limit:
-            return found, after
-        return self._store.find(replace(query, at=after)), after
+        return (found, after) if before == after else (self._store.find(replace(query, at=after)), after)
 
     def _total(self, search: Search, query: Query, rows: int, at: int) -> int | None:
         if rows < query.limit:
@@ -187,25 +197,35 @@ class QueryService:
         databases: Sequence[str] = (),
         *,
         since: int = 0,
-        until: int | None = None,
-        before: int | None = None,
         count: int = 100,
+        place: str = "",
+        cursor: str | None = None,
     ) -> HistoryPage:
-        """history of one resource (``types`` one, ``id``), of types, or of the system; newest first.
+        """history of one resource (one type and ``id``), of types, or of the system (() = all); newest first.
 
-        ``since`` and ``until`` are microseconds since 1970 UTC; ``before`` the change number of the page before.
-        Raises HubError("not-found") for an id that never was.
+        ``since`` is in microseconds since 1970 UTC; ``count`` the length of a page. Raises HubError("not-found") for an
+        id that never was, "parameter-value" for a cursor that is not ours.
         """
-        window = {"databases": tuple(databases), "since": since, "until": until}
+        before = total = None
+        if cursor is not None:
+            kind, *content = self._signer.open(place, cursor)
+            if kind != "history":
+                raise HubError("parameter-value", "this is not the page link of a history")
+            since, count, before, total = content
         if id is not None:
             newest = self._store.read(types[0], id)
             if newest is None or not self._visible(context, newest, databases):
                 raise HubError("not-found", f"{types[0]}/{id} does not exist", f"{types[0]}/{id}")
-        rows = self._store.history(types, id, before=before, limit=count + 1, **window)
-        total = self._store.history_count(types, id, **window)
+        scope = tuple(databases)
+        if total is None:
+            total = self._store.history_count(types, id, databases=scope, since=since)
+        rows = self._store.history(types, id, databases=scope, since=since, before=before, limit=count + 1)
         versions = tuple(row for row in rows[:count] if self._visible(context, row, databases))
-        self._record(context, "history", tuple(f"{row.type}/{row.id}" for row in versions))
-        return HistoryPage(versions, total, rows[count - 1].seq if len(rows) > count > 0 else None)
+        following = None
+        if len(rows) > count > 0:
+            following = self._signer.seal(place, ["history", since, count, rows[count - 1].seq, total])
+        self._audit.read(context, "history", tuple(f"{row.type}/{row.id}" for row in versions))
+        return HistoryPage(versions, total, following)
 
     def _visible(self, context: Context, version: Version, databases: Sequence[str]) -> bool:
         """Whether the base and the access decision let this context see the resource."""
@@ -213,3 +233,9 @@ class QueryService:
             return False
         where = self._decide(context, (version.type,))
         return where == ALL or self._store.count(Query((version.type,), both(where, Ids((version.id,))))) > 0
+
+
+def _text(types: Sequence[str], pairs: Pairs) -> str:
+    """A search as its audit event names it."""
+    asked: list[Any] = [f"{name}={value}" for name, value in pairs]
+    return f"{','.join(types)}?{'&'.join(asked)}"

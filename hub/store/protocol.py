@@ -132,6 +132,8 @@ class Store(Reader, Protocol):
     """A database of versioned resources with neutral index entries, and durable queues."""
 
     name: str
+    local: bool
+    """Whether read and vread take microseconds, so that an event loop may call them itself."""
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` atomically; returns when durable (see the module's text)."""
@@ -154,8 +156,14 @@ class Store(Reader, Protocol):
         with seq below ``before`` for the next page."""
 
     def history_count(
-        self, types: Sequence[str] = (), id: str | None = None, *, databases: Sequence[str] = (),
-        since: int = 0, until: int | None = None, before: int | None = None,
+        self,
+        types: Sequence[str] = (),
+        id: str | None = None,
+        *,
+        databases: Sequence[str] = (),
+        since: int = 0,
+        until: int | None = None,
+        before: int | None = None,
     ) -> int:
         """How many versions ``history`` would give without a limit."""
 

@@ -1,0 +1,94 @@
+"""The whole ASGI application: the FHIR bases, the platform API, mounted adapters' routes and the pages."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from hub.api import capability, pages, platform, platform_check, platform_identity, platform_inbox
+from hub.api.bundles import Bundles
+from hub.api.dispatch import Dispatcher, Receive, Scope, Send
+from hub.api.exchange import Answer, Request, of_resource
+from hub.api.interactions import Handler, Interactions
+from hub.api.operations import Operations
+from hub.api.pool import Pool
+from hub.api.routes import Router
+from hub.databases.database import DATABASES
+from hub.services.doors import Doors
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BASES: dict[str, tuple[str, ...]] = {"fhir": (), **{name: (name,) for name in DATABASES}}
+"""First path segment -> what that base may see; the facade ``/fhir`` sees all four databases."""
+
+
+@dataclass(slots=True)
+class Fhir:
+    """The FHIR API without a transport: a Request in, an Answer out."""
+
+    handlers: dict[str, Handler]
+    router: Router
+
+    def perform(self, request: Request) -> Answer:
+        """Answer one interaction. Raises HubError."""
+        return self.handlers[request.route.interaction](request)
+
+
+def fhir(doors: Doors) -> Fhir:
+    """Every interaction of the route table with what serves it."""
+    api = Fhir({}, Router(doors.definitions.resource_types))
+    operations = Operations(doors)
+    started = doors.clock()
+    statements: dict[str, Answer] = {}
+
+    def capabilities(request: Request) -> Answer:
+        if request.root not in statements:
+            resource = capability.statement(doors, request.root, request.databases, operations.rows, started)
+            statements[request.root] = of_resource(200, resource)
+        return Answer(200, statements[request.root].body)
+
+    api.handlers.update(Interactions(doors).table())
+    api.handlers["transaction"] = Bundles(doors, api.router, api.perform).transaction
+    api.handlers["operation"] = operations.operation
+    api.handlers["capabilities"] = capabilities
+    return api
+
+
+def create(doors: Doors) -> App:
+    """The application of one hub."""
+    api, pool = fhir(doors), Pool()
+    start, numbers = secrets.token_hex(4), itertools.count(1)
+    on_loop = frozenset({"read", "vread"}) if doors.store.local else frozenset[str]()
+    mounts: dict[str, Any] = {
+        name: Dispatcher(
+            f"/{name}", scope, api.router, api.handlers, pool, doors.settings.http,
+            lambda: f"{start}-{next(numbers)}", on_loop,
+        )
+        for name, scope in BASES.items()
+    }  # fmt: skip
+    routers = [module.create(doors) for module in (platform_identity, platform_inbox, platform_check)]
+    mounts["api"] = platform.create(doors, routers)
+    for point in entry_points(group="hub.routes"):
+        prefix, app = point.load()(doors)
+        mounts[prefix.strip("/")] = app
+    return mounted(mounts, pages.create(doors))
+
+
+def mounted(mounts: dict[str, Any], rest: App) -> App:
+    """First path segment -> application; everything else goes to ``rest``."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope["path"].split("/", 2)[1] if scope["path"].startswith("/") else ""
+        app = mounts.get(name)
+        if app is None:
+            await rest(scope, receive, send)
+        elif isinstance(app, Dispatcher):
+            await app(scope, receive, send)
+        else:
+            await app({**scope, "root_path": f"{scope.get('root_path', '')}/{name}"}, receive, send)
+
+    return application

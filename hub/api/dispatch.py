@@ -1,0 +1,203 @@
+"""FHIR over HTTP: a raw ASGI application for one base (``/fhir``, ``/emr`` ...).
+
+Bytes to a Request, an Answer to bytes, and nothing else. Reads run on the event loop when the store answers in
+microseconds; everything else runs in the bounded pool. Whatever goes wrong leaves as an OperationOutcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from hub.api import exchange, negotiate
+from hub.api.exchange import Answer, Pairs, Request
+from hub.api.pool import Pool
+from hub.api.routes import Router
+from hub.errors import HubError
+from hub.services.context import Context
+from hub.settings import Http
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Handler = Callable[[Request], Answer]
+
+MAX_PARAMETERS = 1000
+_REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
+_SAFE = (b"x-content-type-options", b"nosniff")
+_CACHE = (b"cache-control", b"private, no-cache")
+_JSON = (b"content-type", b"application/fhir+json; charset=utf-8")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+log = logging.getLogger("hub.api")
+
+
+class Dispatcher:
+    """The ASGI application of one base; ``databases`` is what the base may see, () all four."""
+
+    def __init__(
+        self,
+        prefix: str,
+        databases: tuple[str, ...],
+        router: Router,
+        handlers: dict[str, Handler],
+        pool: Pool,
+        settings: Http,
+        new_id: Callable[[], str],
+        on_loop: frozenset[str] = frozenset(),
+    ) -> None:
+        self._prefix = prefix
+        self._databases = databases
+        self._router = router
+        self._handlers = handlers
+        self._pool = pool
+        self._settings = settings
+        self._new_id = new_id
+        self._on_loop = on_loop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _headers(scope["headers"])
+        given = headers.get("x-request-id", "")
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else self._new_id()
+        format, pretty = negotiate.JSON, False
+        try:
+            pairs, asked_format, pretty = _parameters(scope["query_string"])
+            format = negotiate.named(asked_format) if asked_format else negotiate.accepted(headers.get("accept", ""))
+            answer = await self._answer(scope, receive, headers, pairs, request_id)
+        except HubError as error:
+            answer = exchange.of_error(error)
+            if error.name == "method-unknown":
+                answer.headers.append((b"allow", error.at.encode()))
+        except Exception:
+            log.exception("request %s failed", request_id)
+            answer = exchange.of_error(
+                HubError("exception", f"the hub failed on this request; its log has it under {request_id}")
+            )
+        await _send(answer, scope["method"], format, pretty, request_id.encode(), send)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: dict[str, str], pairs: Pairs, request_id: str
+    ) -> Answer:
+        method, path = scope["method"], scope["path"][len(self._prefix) + 1 :].strip("/")
+        route = self._router.find(method, path)
+        client = scope.get("client")
+        context = Context("fhir", "", client[0] if client else "", request=request_id)
+        body, kind = b"", negotiate.JSON
+        if method in _WITH_BODY:
+            async with asyncio.timeout(self._settings.request_seconds):
+                body = await _read(receive, headers, self._settings.max_body_bytes)
+            kind, pairs = _content(route.interaction, headers, body, pairs)
+        request = Request(
+            method, route, self._root(scope), path, self._databases, pairs, headers, context,
+            body, kind, negotiate.prefer(headers.get("prefer", "")),
+        )  # fmt: skip
+        handler = self._handlers[route.interaction]
+        if route.interaction in self._on_loop:
+            return handler(request)
+        return await self._pool.run(handler, request, self._settings.request_seconds)
+
+    def _root(self, scope: Scope) -> str:
+        """The base that links are built on: as configured, else the bound address; never the Host header."""
+        if self._settings.base_url:
+            return f"{self._settings.base_url.rstrip('/')}{self._prefix}"
+        host, port = scope["server"]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._prefix}"
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name; repeated ones are joined (RFC 9110 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _content(interaction: str, headers: dict[str, str], body: bytes, pairs: Pairs) -> tuple[str, Pairs]:
+    """The kind of body, and the parameters with those of a form. HubError("format-unknown") for a form out of place."""
+    form = interaction.startswith("search")
+    if not body and (form or interaction == "operation"):
+        return negotiate.JSON, pairs
+    kind = negotiate.content(headers.get("content-type", ""))
+    if form != (kind == negotiate.FORM):
+        raise HubError(
+            "format-unknown",
+            f"this interaction takes {negotiate.FORM if form else negotiate.MEDIA[negotiate.JSON]}",
+            "Content-Type",
+        )
+    return kind, pairs + _pairs(body) if form else pairs
+
+
+def _pairs(query: bytes) -> Pairs:
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="strict")
+    except ValueError as error:
+        raise HubError("parameter-value", f"the query cannot be read: {error}"[:300]) from None
+
+
+def _parameters(query: bytes) -> tuple[Pairs, str, bool]:
+    """Query parameters without ``_format`` and ``_pretty``, and those two."""
+    if not query:
+        return [], "", False
+    format, pretty, pairs = "", False, []
+    for name, value in _pairs(query):
+        if name == "_format":
+            format = value
+        elif name == "_pretty":
+            pretty = value == "true"
+        else:
+            pairs.append((name, value))
+    return pairs, format, pretty
+
+
+async def _read(receive: Receive, headers: dict[str, str], limit: int) -> bytes:
+    """The whole body, inflated, at most ``limit`` bytes of it either way. HubError("too-long")."""
+    refusal = HubError("too-long", f"the body is longer than the {limit} bytes that are taken; split it")
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared[:20]) > limit:
+        raise refusal
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise HubError(
+            "format-unknown", f"content encoding {encoding[:40]!r} is not taken; gzip is", "Content-Encoding"
+        )
+    inflate = zlib.decompressobj(31) if encoding == "gzip" else None
+    pieces, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HubError("structure", "the connection ended before the body did")
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        if inflate is not None:
+            try:
+                piece = inflate.decompress(piece, limit - size + 1)
+            except zlib.error:
+                raise HubError("structure", "the body is not gzip", "Content-Encoding") from None
+        size += len(piece)
+        if size > limit:
+            raise refusal
+        pieces.append(piece)
+    if inflate is not None and not inflate.eof:
+        raise HubError("structure", "the gzip body is cut off", "Content-Encoding")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _send(answer: Answer, method: str, format: str, pretty: bool, request_id: bytes, send: Send) -> None:
+    body = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
+    if pretty and body and not answer.media:
+        body = msgspec.json.format(body, indent=2)
+    headers = [*answer.headers, _SAFE, _CACHE, (b"x-request-id", request_id)]
+    if body:
+        headers.append((b"content-type", answer.media.encode()) if answer.media else _JSON)
+    if answer.status not in (204, 304):
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

@@ -1,0 +1,89 @@
+"""Operations (R4 3.2): one table of name, level and types -> function of a Request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hub.api.exchange import Answer, Request, of_resource
+from hub.errors import HubError
+from hub.fhir import outcome
+from hub.services.doors import Doors
+
+SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: where it may be called (levels, types; () is every type) and what runs it.
+
+    ``definition`` is the canonical url of its OperationDefinition; ``reads`` that it changes nothing, so that GET may
+    call it (R4 3.2.0.3).
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    types: tuple[str, ...]
+    definition: str
+    run: Callable[[Request], Answer]
+    reads: bool = True
+
+
+class Operations:
+    """The table, and the interaction ``operation`` that looks up in it."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        core = "http://hl7.org/fhir/OperationDefinition/"
+        rows = [
+            Operation("validate", (TYPE, INSTANCE), (), core + "Resource-validate", self.validate),
+            Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
+        ]
+        self.rows = {row.name: row for row in rows}
+
+    def operation(self, request: Request) -> Answer:
+        """Find and run. HubError("not-found") for an operation that is not defined here."""
+        route = request.route
+        level = INSTANCE if route.id else TYPE if route.type else SYSTEM
+        row = self.rows.get(route.name)
+        if row is None or level not in row.levels or (row.types and route.type not in row.types):
+            raise HubError("not-found", f"the operation ${route.name[:60]} is not defined at {request.path[:200]!r}")
+        if request.method == "GET" and not row.reads:
+            raise HubError("method-unknown", f"${route.name} changes data; call it by POST", "POST")
+        return row.run(request)
+
+    def validate(self, request: Request) -> Answer:
+        """$validate: what is wrong with the resource, as an OperationOutcome with status 200 (R4 Resource-validate)."""
+        if request.body:
+            given = request.resource()
+            resource = parameter(given, "resource") if given["resourceType"] == "Parameters" else given
+        else:
+            route = request.route
+            version = self._doors.query.read(request.context, route.type, route.id, request.databases)
+            resource = self._doors.databases.decode(version)
+        if not isinstance(resource, dict) or resource.get("resourceType") != request.route.type:
+            raise HubError(
+                "required", f"$validate at {request.path} needs a {request.route.type}", "Parameters.resource"
+            )
+        issues = self._doors.validator(resource)
+        fine = {"severity": "information", "code": "informational", "diagnostics": "no findings"}
+        return of_resource(200, outcome.build(issues or [fine]))
+
+    def match(self, request: Request) -> Answer:
+        """$match: the people this Patient may be (R4 Patient-match; IHE PDQm ITI-119)."""
+        given = request.resource()
+        patient = parameter(given, "resource") if given["resourceType"] == "Parameters" else given
+        if not isinstance(patient, dict) or patient.get("resourceType") != "Patient":
+            raise HubError("required", "$match needs a Patient in the parameter 'resource'", "Parameters.parameter")
+        count, certain = parameter(given, "count"), parameter(given, "onlyCertainMatches")
+        bundle = self._doors.identity.match(request.context, patient, count=count, only_certain=bool(certain))
+        return of_resource(200, bundle)
+
+
+def parameter(parameters: dict[str, Any], name: str) -> Any:
+    """The value or resource of the first parameter of this name, None if there is none (R4 Parameters)."""
+    for one in parameters.get("parameter", ()):
+        if isinstance(one, dict) and one.get("name") == name:
+            return next((value for key, value in one.items() if key == "resource" or key.startswith("value")), None)
+    return None
