@@ -1,0 +1,167 @@
+"""The golden record: a Person computed from its links, its Patients and the cards issued to it. Pure.
+
+Survivorship: identifiers, names and telephone numbers are the union, best source first; gender, birth date and address
+come from the best source that has them. A source that shows a valid document is better than one that does not, then the
+one that changed last. Gender and birth date follow the resident ID number when there is one: it is checked, a form is
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hub.mpi.compare import name_form, name_text, resident_id
+from hub.mpi.rules import Key, Rules
+
+Resource = dict[str, Any]
+CARD_STATE = "https://region-hub.example/fhir/StructureDefinition/healthcard-state"
+"""Extension of Person.identifier that the card service sets; an identifier that has it does not depend on Patients."""
+MERGES = frozenset({"replaced-by", "replaces"})
+MAX_NAMES = 8
+MAX_TELECOMS = 8
+
+
+def new(id: str) -> Resource:
+    """A Person without links."""
+    return {"resourceType": "Person", "id": id, "active": True}
+
+
+def links(person: Resource) -> list[str]:
+    """References ``Patient/id`` of the linked Patients, in the order in which they were linked."""
+    targets = (link["target"]["reference"] for link in person.get("link", ()))
+    return [target for target in targets if target.startswith("Patient/")]
+
+
+def successor(person: Resource) -> str | None:
+    """The id of the Person that this one turned out to be; None for a live one."""
+    if is_active(person):
+        return None
+    targets = (link["target"]["reference"] for link in person.get("link", ()))
+    return next((target.removeprefix("Person/") for target in targets if target.startswith("Person/")), None)
+
+
+def is_active(person: Resource) -> bool:
+    """Person.active, which counts as true when it is absent."""
+    return bool(person.get("active", True))
+
+
+def assurance(person: Resource, patient: str) -> str:
+    """How sure the link to a Patient is (level1 to level4)."""
+    return next(
+        (link.get("assurance", "level1") for link in person.get("link", ()) if link["target"]["reference"] == patient),
+        "level1",
+    )
+
+
+def merged_with(patient: Resource) -> list[str]:
+    """References of the Patients that the hospital itself says are the same record (A40: replaced-by, replaces)."""
+    others = (link for link in patient.get("link", ()) if link.get("type") in MERGES)
+    return [link["other"]["reference"] for link in others if "reference" in link.get("other", {})]
+
+
+def with_link(person: Resource, patient: str, assurance: str) -> Resource:
+    """The Person with a link to the Patient, its assurance set."""
+    link = {"target": {"reference": patient}, "assurance": assurance}
+    rest = [dict(old) for old in person.get("link", ())]
+    for position, old in enumerate(rest):
+        if old["target"]["reference"] == patient:
+            rest[position] = link
+            break
+    else:
+        rest.append(link)
+    return {**person, "active": True, "link": rest}
+
+
+def without_link(person: Resource, patient: str) -> Resource:
+    """The Person without the link; inactive when it was the last one and no card was issued to it."""
+    rest = [link for link in person.get("link", ()) if link["target"]["reference"] != patient]
+    issued = any(map(is_issued, person.get("identifier", ())))
+    return {**person, "active": bool(rest) or issued, "link": rest}
+
+
+def with_links_of(person: Resource, other: Resource) -> Resource:
+    """The Person with the links and the issued cards of another one that turned out to be the same."""
+    known = set(links(person))
+    gained = [link for link in other.get("link", ()) if link["target"]["reference"] not in known]
+    cards = [identifier for identifier in other.get("identifier", ()) if is_issued(identifier)]
+    return {
+        **person,
+        "link": [*person.get("link", ()), *gained],
+        "identifier": [*person.get("identifier", ()), *cards],
+    }
+
+
+def redirected(person: Resource, survivor: str) -> Resource:
+    """The Person as a redirect: inactive, one link, to the survivor; it carries no identifier that would find it."""
+    target = {"target": {"reference": f"Person/{survivor}"}, "assurance": "level4"}
+    return {"resourceType": "Person", "id": person["id"], "active": False, "link": [target]}
+
+
+def is_issued(identifier: Resource) -> bool:
+    """The identifier is a card that the hub issued, so it stays whatever the Patients say."""
+    return any(extension.get("url") == CARD_STATE for extension in identifier.get("extension", ()))
+
+
+def pair(identifier: Resource) -> tuple[str, str]:
+    """System and value of an Identifier, "" for what it lacks."""
+    return identifier.get("system", ""), identifier.get("value", "")
+
+
+def keeping(person: Resource, stated: set[tuple[str, str]]) -> Resource:
+    """The Person with only those identifiers that are stated or issued."""
+    kept = [
+        identifier for identifier in person.get("identifier", ()) if is_issued(identifier) or pair(identifier) in stated
+    ]
+    return {**person, "identifier": kept}
+
+
+def person(person: Resource, patients: list[Resource], keys: Iterable[Key], rules: Rules) -> Resource:
+    """The golden record: ``person`` with the identifiers of ``keys`` added and the demographics of ``patients``."""
+    identifiers = _identifiers(person, keys, rules)
+    best = sorted(patients, key=lambda patient: _rank(patient, rules), reverse=True)
+    result: Resource = {"resourceType": "Person", "id": person["id"]}
+    number = next((found for entry in identifiers if (found := resident_id(entry.get("value", "")))), None)
+    values = {
+        "identifier": identifiers,
+        "name": _union(best, "name", lambda name: name_form(name_text(name)), MAX_NAMES),
+        "telecom": _union(best, "telecom", lambda point: point.get("value", ""), MAX_TELECOMS),
+        "gender": number.gender if number else _first(best, "gender"),
+        "birthDate": number.birth_date if number else _first(best, "birthDate"),
+        "address": _first(best, "address"),
+        "link": person.get("link"),
+    }
+    result |= {name: value for name, value in values.items() if value}
+    result["active"] = is_active(person)
+    return result
+
+
+def _identifiers(person: Resource, keys: Iterable[Key], rules: Rules) -> list[Resource]:
+    """Identifiers without duplicates, ordered by the rules; an issued card wins over the bare number."""
+    order = {kind.system: position for position, kind in enumerate(rules.kinds)}
+    merged: dict[tuple[str, str], Resource] = {}
+    for identifier in person.get("identifier", ()):
+        if pair(identifier) not in merged or is_issued(identifier):
+            merged[pair(identifier)] = identifier
+    for key in keys:
+        merged.setdefault((key.system, key.value), {"system": key.system, "value": key.value})
+    return sorted(merged.values(), key=lambda entry: (order.get(entry.get("system", ""), len(order)), *pair(entry)))
+
+
+def _rank(patient: Resource, rules: Rules) -> tuple[bool, bool, str, str]:
+    documented = any(key.kind is not None and key.kind.single for key in rules.keys(patient)[0])
+    return patient.get("active", True), documented, patient.get("meta", {}).get("lastUpdated", "~"), patient["id"]
+
+
+def _first(patients: list[Resource], element: str) -> Any:
+    return next((patient[element] for patient in patients if patient.get(element)), None)
+
+
+def _union(patients: list[Resource], element: str, form: Any, limit: int) -> list[Resource]:
+    seen: dict[str, Resource] = {}
+    for patient in patients:
+        for value in patient.get(element, ()):
+            key = form(value)
+            if key:
+                seen.setdefault(key, value)
+    return list(seen.values())[:limit]

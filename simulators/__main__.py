@@ -1,0 +1,5 @@
+"""``python -m simulators`` is ``hub simulate``, for machines that have no hub."""
+
+from simulators.cli import app
+
+app()

@@ -1,0 +1,105 @@
+"""The three wires as a hospital's systems use them: MLLP, DIMSE (C-STORE), FHIR over HTTP.
+
+Each sender returns what the peer answered; a refusal is an answer, a broken wire is an OSError.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import httpx
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+
+from simulators.images import SOP_CLASSES
+
+START, END = b"\x0b", b"\x1c\r"
+MAX_ANSWER = 1 << 20
+
+logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+
+
+class Mllp:
+    """An MLLP client: one connection, one message at a time, each answered before the next (HL7 v2.5.1 appendix C)."""
+
+    def __init__(self, host: str, port: int, seconds: float = 30.0) -> None:
+        self._socket = socket.create_connection((host, port), timeout=seconds)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def send(self, message: bytes) -> bytes:
+        """The acknowledgement of a message, without its frame. ConnectionError when the peer ends the connection."""
+        self._socket.sendall(START + message + END)
+        while (end := self._rest.find(END)) < 0:
+            received = self._socket.recv(65536)
+            if not received or len(self._rest) > MAX_ANSWER:
+                raise ConnectionError("the peer closed the connection without an acknowledgement")
+            self._rest += received
+        frame, self._rest = self._rest[:end], self._rest[end + len(END) :]
+        return frame.rpartition(START)[2]
+
+
+def acknowledgement(answer: bytes) -> tuple[str, str]:
+    """MSA-1 and MSA-2 of an answer; ("", "") when it has no MSA."""
+    for segment in answer.split(b"\r"):
+        if segment.startswith(b"MSA") and len(segment) > 3:
+            fields = [field.decode("ascii", "replace") for field in segment.split(segment[3:4])]
+            return fields[1] if len(fields) > 1 else "", fields[2] if len(fields) > 2 else ""
+    return "", ""
+
+
+def store(host: str, port: int, calling: str, called: str, files: Sequence[bytes]) -> list[int]:
+    """C-STORE each file (PS3.10) over one association (PS3.4 B.2); the DIMSE statuses, 0xFFFF where there was none."""
+    entity = AE(ae_title=calling)
+    for sop_class in SOP_CLASSES.values():
+        entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
+    association = entity.associate(host, port, ae_title=called)
+    if not association.is_established:
+        raise ConnectionError(f"{called} at {host}:{port} did not accept the association")
+    try:
+        answers = [association.send_c_store(dcmread(io.BytesIO(file))) for file in files]
+    finally:
+        association.release()
+    return [int(answer.Status) if "Status" in answer else 0xFFFF for answer in answers]
+
+
+class Fhir:
+    """A FHIR client that posts transaction Bundles."""
+
+    def __init__(self, base: str, seconds: float = 30.0) -> None:
+        self._client = httpx.Client(timeout=seconds, trust_env=False)
+        self._base = base.rstrip("/")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def transaction(self, bundle: bytes) -> tuple[int, str]:
+        """HTTP status and body of the answer. ConnectionError when there is none."""
+        try:
+            response = self._client.post(
+                self._base,
+                content=bundle,
+                headers={"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"},
+            )
+        except httpx.TransportError as error:
+            raise ConnectionError(f"{self._base}: {error}") from error
+        return response.status_code, response.text
