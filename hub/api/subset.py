@@ -44,7 +44,8 @@ def reduced(
     shape = _shape(definitions, type)
     if elements:
         names = {name.removeprefix(type + ".").partition(".")[0] for name in elements}
-        kept = _pick(resource, {name: {} for name in names | _ALWAYS | shape.mandatory})
+        choices = {name + "[x]" for name in names}
+        kept = _pick(resource, {name: {} for name in names | choices | _ALWAYS | shape.mandatory})
     elif summary == "true":
         kept = _pick(resource, shape.summary)
     elif summary == "text":
