@@ -44,6 +44,9 @@ fix: .venv/dev ## format and mend what can be mended
 bench: .venv/runtime ## measure this machine
 	$(BIN)/hub bench $(ARGS)
 
+docs: .venv/dev ## write the generated pages again
+	$(BIN)/python -m scripts.build_docs
+
 lock: ## pin the dependencies again (needs uv in .venv)
 	$(UV_COMPILE) pyproject.toml -o requirements.txt
 	$(UV_COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
