@@ -146,7 +146,9 @@ class Expander:
             parts.append({include["system"]: codes})
         first, *others = parts
         for other in others:
-            first = {system: [code for code in codes if code in other.get(system, [])] for system, codes in first.items()}
+            first = {
+                system: [code for code in codes if code in other.get(system, [])] for system, codes in first.items()
+            }
         return first
 
     def _system(self, include: Json) -> list[str] | None:
@@ -221,20 +223,26 @@ def bound(definitions: Iterable[Json]) -> list[str]:
             binding = item.get("binding", {})
             if binding.get("strength") not in (None, "example") and "valueSet" in binding:
                 urls.add(binding["valueSet"].split("|")[0])
-            urls.update(e["valueCanonical"].split("|")[0] for e in binding.get("extension", []) if "valueCanonical" in e)
+            urls.update(
+                e["valueCanonical"].split("|")[0] for e in binding.get("extension", []) if "valueCanonical" in e
+            )
     return sorted(urls)
 
 
 def types(structures: Iterable[Json]) -> dict[str, str]:
     """Base type name -> abstract, primitive-type, complex-type or resource."""
     base = [item for item in structures if item["name"] == item["type"] and item.get("derivation") != "constraint"]
-    return {item["type"]: "abstract" if item["abstract"] else item["kind"] for item in sorted(base, key=lambda s: s["type"])}
+    return {
+        item["type"]: "abstract" if item["abstract"] else item["kind"] for item in sorted(base, key=lambda s: s["type"])
+    }
 
 
 def build(archive: bytes) -> bytes:
     """The artefact: header line, then one definition a line, zstd-compressed."""
     everything = list(resources(archive))
-    kinds = {kind: [r for r in everything if r.get("resourceType") == kind] for kind in (*KEPT, "CodeSystem", "ValueSet")}
+    kinds = {
+        kind: [r for r in everything if r.get("resourceType") == kind] for kind in (*KEPT, "CodeSystem", "ValueSet")
+    }
     lines: list[tuple[str, str, Json]] = []
     for kind in KEPT:
         ordered = sorted(kinds[kind], key=lambda item: str(item["url"]))

@@ -91,7 +91,7 @@ def _scan(text: str, max_depth: int) -> Iterator[tuple[tuple[Key, ...], int]]:
             yield tuple(path), offset
             offset = _skip(text, offset + len(token))
             if text[offset : offset + 1] != ":":
-                raise _Fault('A colon is expected after the name of a member.', offset)
+                raise _Fault("A colon is expected after the name of a member.", offset)
             token, expect = ":", "value"
         elif token in ("}", "]"):
             if expect in ("name", "value") or not closers or closers.pop() != token:
@@ -106,9 +106,7 @@ def _scan(text: str, max_depth: int) -> Iterator[tuple[tuple[Key, ...], int]]:
         offset = _skip(text, offset + len(token))
 
 
-def _enter(
-    token: str, closers: list[str], path: list[Key], names: list[set[str]], max_depth: int, offset: int
-) -> str:
+def _enter(token: str, closers: list[str], path: list[Key], names: list[set[str]], max_depth: int, offset: int) -> str:
     """After the first token of a value: what is expected next."""
     if token not in "{[":
         return "comma" if closers else "end"
