@@ -1,6 +1,7 @@
 """The documentation is true: every verb, setting and error is described, and README's commands exist."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_every_dependency_is_described() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8").lower()
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = [re.split(r"[=;<> ]", one)[0].lower() for one in wanted]
+    assert [name for name in names if name not in text] == []
