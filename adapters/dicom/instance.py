@@ -1,0 +1,109 @@
+"""A data set as received -> an Instance for ``hub.services.imaging``: what it is, whose it is, where its pixels are."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import hashlib
+import re
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from adapters.dicom import dataset, part10
+from adapters.mapping.conversions import Circumstances, authority
+from hub.errors import HubError
+from hub.services.imaging import Instance
+
+PATIENTLESS = (
+    "1.2.840.10008.5.1.4.38.",
+    "1.2.840.10008.5.1.4.39.",
+    "1.2.840.10008.5.1.4.43.",
+    "1.2.840.10008.5.1.4.44.",
+    "1.2.840.10008.5.1.4.45.",
+)
+"""Prefixes of the non-patient object storage classes (PS3.4 GG): hanging protocols, palettes, implants."""
+
+
+def read(data: bytes, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str) -> tuple[Instance, str]:
+    """The instance, and what is not as its SOP class wants it ("" if nothing was found).
+
+    Raises HubError for bytes that are no data set, that name another SOP class or instance than the command does
+    (PS3.4 B.2.2), or that break a limit. A missing Study or Series Instance UID is derived from the SOP Instance UID,
+    for filing only; the bytes stay as they are.
+    """
+    parsed = dataset.parse(data, transfer_syntax)
+    attributes = parsed.attributes
+    for tag, expected in (("00080016", sop_class), ("00080018", sop_instance)):
+        found = parsed.text(tag)
+        if found and found != expected:
+            raise HubError(
+                "value", f"the data set says {found[:64]!r}, the message {expected[:64]!r}", f"({tag[:4]},{tag[4:]})"
+            )
+    remarks = list(parsed.faults)
+    study, series = parsed.text("0020000D"), parsed.text("0020000E")
+    if not (study and series) and not sop_class.startswith(PATIENTLESS):
+        remarks.append("no Study or Series Instance UID")
+    study = study or derived_uid(calling_ae, sop_instance, "study")
+    series = series or derived_uid(study, "series")
+    header = part10.file_meta(sop_class, sop_instance, transfer_syntax)
+    _refer(parsed, f"/dicom-web/studies/{study}/series/{series}/instances/{sop_instance}")
+    facts: dict[str, Any] = {}
+    if parsed.pixel_element is not None:
+        facts["pixel"] = [parsed.pixel_element, parsed.pixel_offset, parsed.pixel_length]
+    if parsed.faults:
+        facts["faults"] = list(parsed.faults)
+    instance = Instance(
+        sop_class,
+        sop_instance,
+        study,
+        series,
+        transfer_syntax,
+        header + data,
+        len(header),
+        attributes,
+        issuer(attributes, calling_ae),
+        facts,
+    )
+    return instance, "; ".join(remarks)
+
+
+def _refer(parsed: dataset.DataSet, base: str) -> None:
+    """Give the values left in the bytes their BulkDataURI (PS3.18 F.2.6), and the pixel data its own."""
+    for bulk in parsed.bulk:
+        bulk.element["BulkDataURI"] = f"{base}/bulkdata/{bulk.offset}-{bulk.length}"
+    if parsed.pixel_element is not None:
+        parsed.attributes["7FE00010"] = {"vr": "OW", "BulkDataURI": f"{base}/bulkdata/pixels"}
+
+
+def derived_uid(*parts: str) -> str:
+    """A UID of the form 2.25.N (PS3.5 B.2) that is always the same for the same parts."""
+    return f"2.25.{int.from_bytes(hashlib.sha256('|'.join(parts).encode()).digest()[:16], 'big')}"
+
+
+def issuer(attributes: dict[str, Any], calling_ae: str) -> str:
+    """Identifier system of the Patient ID: the issuer that the data set names, else the institution of the calling AE.
+
+    The same rule makes the system of PID-3 in an HL7 v2 message of that institution.
+    """
+    qualifiers = (attributes.get("00100024", {}).get("Value") or [{}])[0]
+    return authority(
+        dataset.text(attributes, "00100021"), dataset.text(qualifiers, "00400032"), dataset.text(qualifiers, "00400033"),
+        Circumstances(institution(calling_ae), "", ""),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def institution(ae_title: str) -> str:
+    """Facility of an AE title by partners.csv; itself when no row matches."""
+    for row in _partners():
+        found = re.fullmatch(fnmatch.translate(row["ae_title"]).replace(".*", "(.*)"), ae_title)
+        if found:
+            return row["facility"].format(ae_title, *found.groups())
+    return ae_title
+
+
+@lru_cache(maxsize=1)
+def _partners() -> tuple[dict[str, str], ...]:
+    lines = files("adapters.dicom").joinpath("partners.csv").read_text(encoding="utf-8").splitlines()
+    return tuple(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -1,0 +1,204 @@
+"""Instances of a study -> ImagingStudy, with the Patient and the Endpoint it is read from (R4 ImagingStudy).
+
+A study is built when the association that brought it ends, or when nothing has arrived for a while; what comes later
+opens it again. Ids are deterministic, so that a rebuilt study is a new version of the same resource.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from adapters.dicom import conversions
+from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
+from adapters.dicom.dataset import text
+from adapters.dicom.instance import PATIENTLESS, institution
+from hub.errors import HubError
+from hub.services.context import Context
+from hub.services.doors import Doors
+from hub.services.imaging import BY_KEYWORD, Row
+
+Resource = dict[str, Any]
+ENDPOINT = "hub-dicom-wado-rs"
+GENDER = {"M": "male", "F": "female", "O": "other"}
+
+log = logging.getLogger("hub.dicom")
+
+
+@lru_cache(maxsize=1)
+def table() -> Mapping[str, tuple[tuple[str, str, Convert], ...]]:
+    """Level -> (tag, element, conversion) of tables/ImagingStudy.csv."""
+    lines = files("adapters.dicom").joinpath("tables/ImagingStudy.csv").read_text(encoding="utf-8").splitlines()
+    rows: dict[str, list[tuple[str, str, Convert]]] = defaultdict(list)
+    for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+        rows[row["level"]].append((BY_KEYWORD[row["keyword"]].tag, row["element"], CONVERSIONS[row["conversion"]]))
+    return {level: tuple(found) for level, found in rows.items()}
+
+
+class Builder:
+    """The thread that turns quiet studies into ImagingStudy resources."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._quiet = int(doors.settings.dicom.study_quiet_seconds * 1_000_000)
+        self._woken = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="dicom-study", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """An association has ended."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Build what waits, then end."""
+        self._stopping = True
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join(self._doors.settings.shutdown_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            woken = self._woken.wait(max(0.1, self._quiet / 2_000_000))
+            self._woken.clear()
+            self.build_waiting(0 if woken else self._quiet)
+
+    def build_waiting(self, quiet: int) -> int:
+        """Build the studies that are open and quiet for so many microseconds; how many."""
+        studies = self._doors.imaging.waiting(quiet)
+        for study in studies:
+            try:
+                submit(self._doors, study)
+            except HubError as error:
+                log.error("ImagingStudy of study %s: %s", study["uid"], error)
+            except Exception:
+                log.exception("ImagingStudy of study %s", study["uid"])
+        return len(studies)
+
+
+def submit(doors: Doors, study: Row) -> None:
+    """Build the resources of a study row and store them; the row is settled in the same unit."""
+    series = doors.imaging.below("series", study["id"])
+    instances = doors.imaging.below("instance", study["id"])
+    facts = doors.settings
+    bundle: Resource = {"resourceType": "Bundle", "type": "transaction", "entry": []}
+    if any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
+        circumstances = Circumstances(ZoneInfo(facts.time_zone), institution(study["from"]))
+        built = imaging_study(study, series, instances, circumstances)
+        reference = built["subject"].get("reference", "")
+        accession = text(study["attributes"], "00080050").strip()
+        if reference and accession and (order := doors.imaging.order(accession, reference)):
+            built["basedOn"] = [{"reference": order}]
+        resources = [endpoint(facts.http.base_url or f"http://{facts.bind}:{facts.http.port}"), built]
+        if reference and not doors.imaging.knows(reference):
+            resources.insert(0, patient(study))
+        bundle["entry"] = [{"resource": resource} for resource in resources]
+    context = Context(door="dicom", actor=study["from"], origin=f"study:{study['id']}")
+    doors.ingest.submit(
+        bundle, context, then=lambda tx, _: doors.imaging.settle(tx, study["id"], len(series), len(instances))
+    )
+
+
+def imaging_study(
+    study: Row, series: Iterable[Row], instances: Iterable[Row], circumstances: Circumstances
+) -> Resource:
+    """The ImagingStudy of a study row and all rows below it."""
+    by_series: dict[str, list[Row]] = defaultdict(list)
+    for row in instances:
+        by_series[row["series"]].append(row)
+    parts = []
+    for row in sorted(series, key=_number("00200011")):
+        zone = {tag: study["attributes"][tag] for tag in ("00080201",) if tag in study["attributes"]}
+        part = _elements("series", row["attributes"] | zone, circumstances)
+        below = sorted(by_series[row["id"]], key=_number("00200013"))
+        part["numberOfInstances"] = len(below)
+        part["endpoint"] = [{"reference": f"Endpoint/{ENDPOINT}"}]
+        part["instance"] = [_elements("instance", instance_attributes(found), circumstances) for found in below]
+        parts.append(part)
+    built: Resource = {
+        "resourceType": "ImagingStudy", "id": str(uuid.uuid5(uuid.NAMESPACE_OID, study["id"])), "status": "available",
+        "subject": subject(study), **_elements("study", study["attributes"], circumstances),
+    }  # fmt: skip
+    return built | {
+        "endpoint": [{"reference": f"Endpoint/{ENDPOINT}"}],
+        "numberOfSeries": len(parts),
+        "numberOfInstances": sum(part["numberOfInstances"] for part in parts),
+        "series": parts,
+    }
+
+
+def instance_attributes(row: Row) -> dict[str, Any]:
+    """Attributes of an instance row, with the UIDs it is filed under."""
+    return row["attributes"] | {
+        "00080018": {"vr": "UI", "Value": [row["uid"]]},
+        "00080016": {"vr": "UI", "Value": [row["sopClass"]]},
+    }
+
+
+def _elements(level: str, attributes: dict[str, Any], circumstances: Circumstances) -> Resource:
+    built: Resource = {}
+    for tag, element, convert in table()[level]:
+        value = convert(attributes, tag, circumstances)
+        if value is None:
+            continue
+        built[element] = built[element] + value if isinstance(value, list) and element in built else value
+    return built
+
+
+def _number(tag: str) -> Any:
+    def key(row: Row) -> tuple[int, str]:
+        value = text(row["attributes"], tag)
+        return (int(value) if value.lstrip("-").isdecimal() else 1 << 31, row["uid"])
+
+    return key
+
+
+def subject(study: Row) -> Resource:
+    """Reference to the patient; without a Patient ID there is only a name: no identity is made up."""
+    number = text(study["attributes"], "00100020").strip()
+    if number:
+        return {"reference": f"Patient/{patient_id(study['issuer'], number)}"}
+    names = conversions.human_names(study["attributes"], "00100010")
+    return {"display": names[0]["text"] if names else "without Patient ID (0010,0020)"}
+
+
+def patient_id(system: str, number: str) -> str:
+    """Id of the Patient an issuer gave this number to, the same whichever protocol brings it."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"Patient|{system}|{number}"))
+
+
+def patient(study: Row) -> Resource:
+    """The Patient as the data set names it (PS3.3 C.2.2, C.2.3)."""
+    attributes = study["attributes"]
+    number = text(attributes, "00100020").strip()
+    kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
+    built: Resource = {
+        "resourceType": "Patient", "id": patient_id(study["issuer"], number),
+        "identifier": [{"type": kind, "system": study["issuer"], "value": number}],
+        "name": conversions.human_names(attributes, "00100010"),
+        "gender": GENDER.get(text(attributes, "00100040").strip().upper(), "unknown"),
+    }  # fmt: skip
+    born = text(attributes, "00100030")
+    if len(born) == 8 and born.isdecimal():
+        built["birthDate"] = f"{born[:4]}-{born[4:6]}-{born[6:]}"
+    return {element: value for element, value in built.items() if value}
+
+
+def endpoint(base: str) -> Resource:
+    """Where the studies are read: this hub's DICOMweb origin server (R4 Endpoint)."""
+    return {
+        "resourceType": "Endpoint", "id": ENDPOINT, "status": "active", "name": "region-hub DICOMweb",
+        "connectionType": {"system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type", "code": "dicom-wado-rs"},
+        "payloadType": [{"text": "DICOM WADO-RS"}], "payloadMimeType": ["application/dicom", "application/dicom+json"],
+        "address": f"{base.rstrip('/')}/dicom-web",
+    }  # fmt: skip
