@@ -1,0 +1,184 @@
+"""Structure of a resource by the base definitions, compiled to closures: elements, cardinality, formats, required codes.
+
+One closure a model walks an object's members once. Whatever needs more than the object itself (invariants, references,
+profiles) is left to the passes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hub.fhir.definitions import Definitions
+from hub.fhir.elements import Element, is_primitive, members, type_of
+from hub.fhir.validate import primitives
+from hub.fhir.validate.report import Place, Report
+
+# (value of the member, place of the member, report)
+Member = Callable[[Any, Place, Report], None]
+Visit = Callable[[str, dict[str, Any], Place], None]
+Json = dict[str, Any]
+
+_CODED = frozenset({"code", "Coding", "CodeableConcept", "string", "uri", "Quantity"})
+
+
+class Structure:
+    """The structural checks of one set of definitions; models are compiled when first met."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._models: dict[str, Callable[[Json, Place, Report], None]] = {}
+        self._primitives = {name: primitives.check(name) for name, kind in definitions.types.items() if kind == "primitive-type"}
+
+    def resource(self, value: Any, place: Place, report: Report) -> None:
+        """A resource of any type."""
+        if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
+            report.add("resource-expected", place)
+        elif value["resourceType"] not in self._definitions.resource_types:
+            report.add("resource-type", place, value=value["resourceType"])
+        else:
+            self._model(value["resourceType"])(value, place, report)
+
+    def _model(self, model: str) -> Callable[[Json, Place, Report], None]:
+        found = self._models.get(model)
+        if found is None:
+            found = self._models[model] = self._compile(model)
+        return found
+
+    def _compile(self, model: str) -> Callable[[Json, Place, Report], None]:
+        elements = members(model)
+        table: dict[str, tuple[Member, str]] = {}
+        required: list[tuple[str, tuple[str, ...], int]] = []
+        for element in elements.values():
+            choice = element.name if len(element.models) > 1 else ""
+            for key, to in element.models.items():
+                table[key] = (self._member(element, key, to), choice)
+                if is_primitive(to):
+                    table["_" + key] = (_companion(self, key, element.many), "")
+            if element.definition["min"] > 0:
+                keys = tuple(found for key in element.models for found in (key, "_" + key))
+                required.append((element.name, keys, element.definition["min"]))
+        is_resource = self._definitions.types.get(model) == "resource"
+        type_name = type_of(model)
+
+        def check(value: Json, place: Place, report: Report) -> None:
+            seen: list[str] | None = None
+            for name, item in value.items():
+                entry = table.get(name)
+                if entry is None:
+                    if name != "resourceType" or not is_resource:
+                        _unknown(name, type_name if "." not in model else model, place, report)
+                    continue
+                member, choice = entry
+                member(item, (place, name), report)
+                if choice:
+                    if seen is None:
+                        seen = [choice]
+                    elif choice in seen:
+                        report.add("choice-twice", (place, name), name=choice)
+                    else:
+                        seen.append(choice)
+            for name, keys, least in required:
+                if keys[0] not in value and not any(key in value for key in keys):
+                    report.add("element-required", place, name=name, min=least)
+
+        return check
+
+    # --- members ------------------------------------------------------------------------------------------------------
+
+    def _member(self, element: Element, key: str, model: str) -> Member:
+        item = self._item(element, model)
+        return _many(item, key, is_primitive(model)) if element.many else _single(item, key)
+
+    def _item(self, element: Element, model: str) -> Member:
+        """The check of one value."""
+        if model == "Resource":
+            return self.resource
+        if is_primitive(model):
+            return self._bound_code(element, self._primitives[model], model)
+        type_name = type_of(model)
+        models, compile_ = self._models, self._model
+
+        def check(value: Any, place: Place, report: Report) -> None:
+            if type(value) is not dict:
+                report.add("null" if value is None else "object-expected", place, type=type_name)
+            elif not value or (len(value) == 1 and "id" in value):
+                report.add("object-empty", place)
+            else:
+                (models.get(model) or compile_(model))(value, place, report)
+
+        return check
+
+    def _bound_code(self, element: Element, plain: primitives.Check, model: str) -> Member:
+        binding = element.definition.get("binding", {})
+        if binding.get("strength") != "required" or model not in ("code", "string", "uri"):
+            return plain
+        systems = self._definitions.codes(binding["valueSet"])
+        if systems is None:
+            return plain
+        codes = frozenset().union(*systems.values())
+        name = binding["valueSet"].partition("|")[0]
+        shown = ", ".join(sorted(codes)[:20]) + (", ..." if len(codes) > 20 else "")
+
+        def check(value: Any, place: Place, report: Report) -> None:
+            if type(value) is str and value in codes:
+                return
+            before = len(report.findings)
+            plain(value, place, report)
+            if len(report.findings) == before:
+                report.add("binding-required", place, value=value, valueset=name, expected=shown)
+
+        return check
+
+
+def _single(item: Member, key: str) -> Member:
+    def check(value: Any, place: Place, report: Report) -> None:
+        if type(value) is list:
+            report.add("array-unexpected", place, name=key)
+        else:
+            item(value, place, report)
+
+    return check
+
+
+def _many(item: Member, key: str, primitive: bool) -> Member:
+    def check(value: Any, place: Place, report: Report) -> None:
+        if type(value) is not list:
+            report.add("array-expected", place, name=key)
+            return
+        if not value:
+            report.add("array-empty", place, name=key)
+        for index, one in enumerate(value):
+            if one is not None or not primitive:
+                item(one, (place, index), report)
+
+    return check
+
+
+def _companion(structure: Structure, key: str, many: bool) -> Member:
+    """The check of ``_name``: extensions and id of a primitive, one for each value."""
+    element = structure._model
+
+    def one(value: Any, place: Place, report: Report) -> None:
+        if type(value) is not dict:
+            report.add("companion", place, name=key)
+        elif not value or (len(value) == 1 and "id" in value):
+            report.add("object-empty", place)
+        else:
+            element("Element")(value, place, report)
+
+    def check(value: Any, place: Place, report: Report) -> None:
+        if not many:
+            one(value, place, report)
+        elif type(value) is not list or not value:
+            report.add("companion", place, name=key)
+        else:
+            for index, item in enumerate(value):
+                if item is not None:
+                    one(item, (place, index), report)
+
+    return check
+
+
+def _unknown(name: str, model: str, place: Place, report: Report) -> None:
+    report.add("element-unknown", (place, name), model=model, name=name)
