@@ -71,11 +71,11 @@ def create(doors: Doors) -> App:
         for name, scope in BASES.items()
     }  # fmt: skip
     routers = [module.create(doors) for module in (platform_identity, platform_inbox, platform_check)]
-    mounts["api"] = platform.create(doors, routers)
+    mounts["api"] = platform_api = platform.create(doors, routers)
     for point in entry_points(group="hub.routes"):
         prefix, app = point.load()(doors)
         mounts[prefix.strip("/")] = app
-    return mounted(mounts, pages.create(doors))
+    return mounted(mounts, pages.create(doors, platform_api.openapi))
 
 
 def mounted(mounts: dict[str, Any], rest: App) -> App:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -57,12 +58,17 @@ def mask(identifier: str) -> str:
 class Pages:
     """The handlers; each is one page."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, openapi: Callable[[], dict[str, Any]]) -> None:
         self._doors = doors
+        self._openapi = openapi
         self._texts = texts()
         self._zone = ZoneInfo(doors.settings.time_zone)
         self._templates = Environment(
-            loader=PackageLoader("hub.api", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=PackageLoader("hub.api", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         self._templates.filters["time"] = self._time
         self._templates.filters["mask"] = mask
@@ -72,6 +78,7 @@ class Pages:
             Route("/", self.status),
             Route("/person", self.person),
             Route("/message/{id}", self.message),
+            Route("/docs", self.api),
             Route("/check", self.check, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(packages=[("hub.api", "static")])),
         ]
@@ -83,7 +90,9 @@ class Pages:
         return await self._page(request, "status.html", self._status)
 
     async def person(self, request: Request) -> Response:
-        asked = {name: request.query_params.get(name, "").strip()[:200] for name in ("card", "identifier", "name", "id")}
+        asked = {
+            name: request.query_params.get(name, "").strip()[:200] for name in ("card", "identifier", "name", "id")
+        }
         context = self._context(request)
         return await self._page(request, "person.html", lambda: self._person(asked, context))
 
@@ -94,7 +103,9 @@ class Pages:
     async def check(self, request: Request) -> Response:
         data = b""
         if request.method == "POST":
-            async with request.form(max_files=1, max_fields=2, max_part_size=self._doors.settings.http.max_body_bytes) as form:
+            async with request.form(
+                max_files=1, max_fields=2, max_part_size=self._doors.settings.http.max_body_bytes
+            ) as form:
                 upload, pasted = form.get("file"), form.get("text")
                 if isinstance(upload, UploadFile) and upload.size:
                     data = await upload.read()
@@ -102,18 +113,29 @@ class Pages:
                     data = pasted.replace("\r\n", "\n").encode()
         return await self._page(request, "check.html", lambda: self._check(data))
 
+    async def api(self, request: Request) -> Response:
+        return await self._page(request, "api.html", lambda: {"rows": described(self._openapi())})
+
     async def _page(self, request: Request, template: str, work: Any) -> Response:
         language = self._language(request)
         if request.query_params.get("lang") in LANGUAGES:
             rest = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
-            answer: Response = RedirectResponse(request.url.path + (f"?{urlencode(rest)}" if rest else ""), 303, HEADERS)
+            answer: Response = RedirectResponse(
+                request.url.path + (f"?{urlencode(rest)}" if rest else ""), 303, HEADERS
+            )
             answer.set_cookie("lang", language, samesite="strict", httponly=True)
             return answer
         values = await run_sync(work)
         text = self._texts[language]
         switch = urlencode([*request.query_params.multi_items(), ("lang", "en" if language == "zh" else "zh")])
         body = self._templates.get_template(template).render(
-            t=text, language=language, switch=f"?{switch}", path=request.url.path, region=self._doors.settings.region, version=__version__, **values
+            t=text,
+            language=language,
+            switch=f"?{switch}",
+            path=request.url.path,
+            region=self._doors.settings.region,
+            version=__version__,
+            **values,
         )
         return Response(body, values.get("code", 200), HEADERS, "text/html")
 
@@ -140,7 +162,9 @@ class Pages:
         senders: dict[tuple[str, str], dict[str, Any]] = {}
         for item in items:
             key = (item.data["sender"] or "?", item.data["channel"])
-            row = senders.setdefault(key, {"sender": key[0], "channel": key[1], "last": item.created, "states": Counter()})
+            row = senders.setdefault(
+                key, {"sender": key[0], "channel": key[1], "last": item.created, "states": Counter()}
+            )
             row["states"][item.state] += 1
         return {
             "databases": {name: sum(types.values()) for name, types in self._doors.store.statistics().items()},
@@ -177,7 +201,12 @@ class Pages:
         except HubError:
             return {"item": None, "code": 404}
         raw = self._doors.inbox.raw(item)
-        return {"item": item, "raw": readable(raw[:MAX_SHOWN]), "answer": readable(stored_answer(item)), "kind": kind(item)}
+        return {
+            "item": item,
+            "raw": readable(raw[:MAX_SHOWN]),
+            "answer": readable(stored_answer(item)),
+            "kind": kind(item),
+        }
 
     def _check(self, data: bytes) -> dict[str, Any]:
         values: dict[str, Any] = {"text": readable(data[:MAX_SHOWN]), "report": None, "unknown": False}
@@ -203,6 +232,20 @@ def readable(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def create(doors: Doors) -> Starlette:
-    """The pages as an ASGI application."""
-    return Pages(doors).app()
+def described(openapi: dict[str, Any]) -> list[dict[str, Any]]:
+    """The operations of an OpenAPI document as rows of a table."""
+    return [
+        {
+            "method": method.upper(),
+            "path": path,
+            "parameters": [parameter["name"] for parameter in operation.get("parameters", ())],
+            "does": operation.get("description", operation.get("summary", "")),
+        }
+        for path, operations in openapi["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def create(doors: Doors, openapi: Callable[[], dict[str, Any]]) -> Starlette:
+    """The pages as an ASGI application; ``openapi`` gives the platform API's OpenAPI document."""
+    return Pages(doors, openapi).app()
