@@ -112,10 +112,10 @@ def _run(
         raise typer.Exit(2) from None
     manifest = {
         "scenario": scenario, "seed": seed, "version": region.VERSION, "digest": region.digest(log),
-        "residents": len({sending.resident for sending in log}), **account.summary(), "lookup": lookup(residents, log),
+        "residents": len({sending.resident for sending in log} - {None}), **account.summary(), "lookup": lookup(residents, log),
     }  # fmt: skip
     typer.echo(json.dumps(manifest, ensure_ascii=False, indent=2) if as_json else _text(manifest))
-    if manifest["refused"]:
+    if manifest["refused"] and not as_json:
         raise typer.Exit(1)
 
 
@@ -123,6 +123,8 @@ def lookup(residents: Sequence[Resident], log: Sequence[Sending]) -> dict[str, A
     """A resident worth looking up: the one whose messages came from the most hospitals, with card and numbers."""
     places: dict[int, set[str]] = {}
     for sending in log:
+        if sending.resident is None:
+            continue
         places.setdefault(sending.resident, set()).add(sending.hospital)
     if not places:
         return {}
@@ -130,7 +132,7 @@ def lookup(residents: Sequence[Resident], log: Sequence[Sending]) -> dict[str, A
     resident = residents[index]
     return {
         "name": resident.name,
-        "number": resident.number,
+        "identifier": resident.number,
         "card": resident.card,
         "birth_date": resident.born.isoformat(),
         "hospitals": [dialects()[name].title for name in sorted(places[index])],
@@ -148,8 +150,8 @@ def _silent(done: int, total: int) -> None:
 
 def _text(manifest: dict[str, Any]) -> str:
     rows = [
-        f"{name:<28}{count:>6} sent{manifest['acknowledged'].get(name, 0):>6} acknowledged"
-        for name, count in manifest["sent"].items()
+        f"{name:<28}{count['sent']:>6} sent{count['acknowledged']:>6} acknowledged"
+        for name, count in manifest["kinds"].items()
     ]
     rows += [f"{name:<28}{count:>6} not sent, no target" for name, count in manifest["left_out"].items()]
     rows += [

@@ -10,10 +10,12 @@ import json
 import uuid
 from typing import Any
 
+from simulators.dialect import Dialect
 from simulators.hospital import Hospital, Visit
 from simulators.population import Resident
 from simulators.streams import digest
 
+ORGANIZATIONS = "https://region-hub.example/fhir/sid/organization"
 CARD = "https://region-hub.example/fhir/healthcard"
 IDENTIFIER_TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 ICD10 = "http://hl7.org/fhir/sid/icd-10"
@@ -38,7 +40,45 @@ def visit_bundle(hospital: Hospital, visit: Visit, at: datetime.datetime) -> tup
             place.entry("pressure", "Observation", f"{visit.id}P", _pressure(visit, subject, encounter, at)),
         ],
     }
-    return bundle_id, json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return bundle_id, _json(bundle)
+
+
+def registration(dialect: Dialect) -> tuple[str, bytes]:
+    """What a hospital tells the region once: itself (Organization) and whose its patient numbers are (NamingSystem)."""
+    organization = {
+        "resourceType": "Organization",
+        "identifier": [{"system": ORGANIZATIONS, "value": dialect.facility}],
+        "active": True,
+        "name": dialect.title,
+        "alias": [dialect.english],
+    }
+    unique = {"type": "uri", "value": dialect.system, "preferred": True}
+    naming = {
+        "resourceType": "NamingSystem",
+        "name": f"{dialect.facility}PatientNumber",
+        "status": "active",
+        "kind": "identifier",
+        "date": "2026-11-01",
+        "responsible": dialect.title,
+        "uniqueId": [unique],
+    }
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            _conditional(organization, f"Organization?identifier={ORGANIZATIONS}|{dialect.facility}"),
+            _conditional(naming, f"NamingSystem?name={naming['name']}"),
+        ],
+    }
+    return f"registration-{dialect.key}", _json(bundle)
+
+
+def _conditional(resource: dict[str, Any], url: str) -> dict[str, Any]:
+    return {"resource": resource, "request": {"method": "PUT", "url": url}}
+
+
+def _json(bundle: dict[str, Any]) -> bytes:
+    return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
 class Place:

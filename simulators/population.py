@@ -37,7 +37,7 @@ class County:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One resident. ``sex`` is male or female, ``role`` the place in the household, ``card`` the e-health card index."""
+    """One resident. ``sex`` is male or female, ``role`` the place in the household, ``card`` the card index."""
 
     index: int
     household: int

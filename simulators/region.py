@@ -30,14 +30,14 @@ EVERYWHERE = 5
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One thing sent over ``link`` (mllp, dicom, http) under a control id (MSH-10, study UID, Bundle) at a local time."""
+    """One thing sent over ``link`` (mllp, dicom, http) under a control id (MSH-10, study UID, Bundle)."""
 
     at: datetime.datetime
     hospital: str
     link: str
     kind: str
     control_id: str
-    resident: int
+    resident: int | None
     body: bytes
 
     def line(self) -> str:
@@ -111,6 +111,9 @@ def sendings(seed: int, arrivals: Sequence[Arrival]) -> Iterator[Sending]:
         for at, kind in arrival.journey.plan(stream, arrival.at):
             planned.append((at, arrival.hospital, hospital.visits, kind, visit))
     planned.sort(key=lambda row: (row[0], row[1], row[2]))
+    for name in sorted({arrival.hospital for arrival in arrivals}):
+        control, body = fhir.registration(hospitals[name].dialect)
+        yield Sending(FIRST_DAY, name, "http", "FHIR:registration", control, None, body)
     for at, name, _, kind, visit in planned:
         yield from _send(hospitals[name], kind, visit, at)
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 from pydicom import dcmread
@@ -78,11 +79,11 @@ def store(host: str, port: int, calling: str, called: str, files: Sequence[bytes
 
 
 class Fhir:
-    """A FHIR client that posts transaction Bundles."""
+    """A FHIR client that posts transaction Bundles to ``base``; an address without a path means its ``/fhir``."""
 
     def __init__(self, base: str, seconds: float = 30.0) -> None:
         self._client = httpx.Client(timeout=seconds, trust_env=False)
-        self._base = base.rstrip("/")
+        self._base = base.rstrip("/") if urlsplit(base).path.strip("/") else f"{base.rstrip('/')}/fhir"
 
     def __enter__(self) -> Self:
         return self

@@ -35,6 +35,7 @@ class Account:
     sent: Counter[str] = field(default_factory=Counter)
     acknowledged: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    studies: set[str] = field(default_factory=set)
     refusals: list[dict[str, str]] = field(default_factory=list)
 
     def note(self, sending: Sending, accepted: bool, answer: str) -> None:
@@ -42,6 +43,8 @@ class Account:
         name = f"{sending.link} {sending.kind}"
         self.sent[name] += 1
         self.acknowledged[name] += accepted
+        if sending.link == "dicom":
+            self.studies.add(sending.control_id)
         if not accepted and len(self.refusals) < MAX_REFUSALS:
             refusal = {"hospital": sending.hospital, "kind": name, "control_id": sending.control_id, "answer": answer}
             self.refusals.append(refusal)
@@ -49,12 +52,24 @@ class Account:
     def summary(self) -> dict[str, Any]:
         """The account as JSON-able data."""
         return {
-            "sent": dict(sorted(self.sent.items())),
-            "acknowledged": dict(sorted(self.acknowledged.items())),
+            "sent": {**_by_link(self.sent), "studies": len(self.studies)},
+            "acks": _by_link(self.acknowledged),
+            "kinds": {
+                name: {"sent": count, "acknowledged": self.acknowledged[name]}
+                for name, count in sorted(self.sent.items())
+            },
             "left_out": dict(sorted(self.left_out.items())),
             "refused": self.refusals,
-            "total": {"sent": self.sent.total(), "acknowledged": self.acknowledged.total()},
         }
+
+
+LINKS = {"mllp": "hl7v2", "dicom": "instances", "http": "fhir"}
+
+
+def _by_link(counts: Counter[str]) -> dict[str, int]:
+    return {
+        name: sum(count for key, count in counts.items() if key.startswith(f"{link} ")) for link, name in LINKS.items()
+    }
 
 
 def send(

@@ -62,7 +62,7 @@ def resident_id(text: str) -> ResidentId | None:
 
 
 def card_index(text: str) -> str | None:
-    """The index of an e-health card, 64 upper-case hexadecimal digits; what follows in a code (``<index>:1``) is cut."""
+    """The index of an e-health card, 64 upper-case hexadecimal digits; ``:1`` after it is cut off."""
     match = CARD_INDEX.fullmatch(plain(text))
     return match[1] if match else None
 

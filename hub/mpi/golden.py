@@ -1,9 +1,9 @@
 """The golden record: a Person computed from its links, its Patients and the cards issued to it. Pure.
 
 Survivorship: identifiers, names and telephone numbers are the union, best source first; gender, birth date and address
-come from the best source that has them. A source that shows a valid document is better than one that does not, then the
-one that changed last. Gender and birth date follow the resident ID number when there is one: it is checked, a form is
-not.
+come from the best source that has them; what no source states stays, as a card may be issued before the first visit. A
+source that shows a valid document is better than one that does not, then the one that changed last. Gender and birth
+date follow the resident ID number when there is one: it is checked, a form is not.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def person(person: Resource, patients: list[Resource], keys: Iterable[Key], rule
     number = next((found for entry in identifiers if (found := resident_id(entry.get("value", "")))), None)
     values = {
         "identifier": identifiers,
-        "name": _union(best, "name", lambda name: name_form(name_text(name)), MAX_NAMES),
+        "name": _union(best, "name", lambda name: name_form(name_text(name)), MAX_NAMES) or person.get("name"),
         "telecom": _union(best, "telecom", lambda point: point.get("value", ""), MAX_TELECOMS),
-        "gender": number.gender if number else _first(best, "gender"),
-        "birthDate": number.birth_date if number else _first(best, "birthDate"),
+        "gender": number.gender if number else _first(best, "gender") or person.get("gender"),
+        "birthDate": number.birth_date if number else _first(best, "birthDate") or person.get("birthDate"),
         "address": _first(best, "address"),
         "link": person.get("link"),
     }

@@ -20,7 +20,7 @@ from hub.mpi import golden, review
 from hub.mpi.compare import names
 from hub.mpi.rules import Key, Rules, load
 from hub.search.expression import Equals, Match, Query
-from hub.store.protocol import Transaction, Version
+from hub.store.protocol import Reader, Transaction, Version
 
 Resource = dict[str, Any]
 PERSONS = uuid.UUID("5e0c7c3c-6b0e-5d0a-9a53-0f3f6f0b7a11")
@@ -92,12 +92,12 @@ class Linker:
         person = self.person_of(tx, me)
         return [] if person is None else self._leave(tx, person, me, now, origin)
 
-    def person_of(self, tx: Transaction, patient: str) -> Resource | None:
+    def person_of(self, tx: Reader, patient: str) -> Resource | None:
         """The Person that links to a Patient (reference ``Patient/id``)."""
         found = tx.find(Query(("Person",), Match("link", Equals(patient)), databases=("population",), limit=1))
         return self._databases.decode(found[0].version) if found else None
 
-    def person(self, tx: Transaction, id: str) -> Resource | None:
+    def person(self, tx: Reader, id: str) -> Resource | None:
         """A Person by id, redirects followed to the survivor."""
         for _ in range(MAX_REDIRECTS):
             version = tx.read("Person", id)
@@ -110,11 +110,17 @@ class Linker:
             id = successor
         return None
 
-    def holders(self, tx: Transaction, key: Key) -> list[Resource]:
+    def holders(self, tx: Reader, key: Key) -> list[Resource]:
         """The active Persons that carry a regional identifier; more than one only while a conflict is open."""
         where = Match("identifier", Equals(key.value, key.system))
         found = tx.find(Query(("Person",), where, databases=("population",), limit=MAX_SHARED))
         return [person for row in found if golden.is_active(person := self._databases.decode(row.version))]
+
+    def patients_numbered(self, tx: Reader, key: Key) -> list[Resource]:
+        """The Patients that carry a number of one hospital."""
+        where = Match("identifier", Equals(key.value, key.system))
+        found = tx.find(Query(("Patient",), where, databases=("population",), limit=MAX_SHARED))
+        return [self._databases.decode(row.version) for row in found]
 
     # --- the decision -------------------------------------------------------------------------------------------------
 
@@ -165,19 +171,25 @@ class Linker:
             if (key.system, key.value) not in carried and key.kind is not None:
                 for person in self.holders(tx, key):
                     yield person, key, key.kind.assurance
-        related: list[tuple[str, Key | None]] = [(reference, None) for reference in golden.merged_with(patient)]
         for key in local:
-            related += [(reference, key) for reference in self._same_number(tx, key) if reference != me]
-        if current is None:
-            related += [(reference, None) for reference in self._merged_into(tx, me)]
-        for reference, local_key in related:
-            if (holder := self.person_of(tx, reference)) is not None:
-                yield holder, local_key, self._rules.local_assurance
+            for holder in self._same_number(tx, key, me):
+                yield holder, key, self._rules.local_assurance
+        related = golden.merged_with(patient) + (self._merged_into(tx, me) if current is None else [])
+        for reference in related:
+            if (holder_of := self.person_of(tx, reference)) is not None:
+                yield holder_of, None, self._rules.local_assurance
 
-    def _same_number(self, tx: Transaction, key: Key) -> list[str]:
+    def _same_number(self, tx: Transaction, key: Key, me: str) -> Iterable[Resource]:
+        """Persons to whom a number of one hospital is bound, or whose Patient carries it."""
         where = Match("identifier", Equals(key.value, key.system))
-        found = tx.find(Query(("Patient",), where, databases=("population",), limit=MAX_SHARED))
-        return [f"Patient/{row.version.id}" for row in found]
+        for row in tx.find(Query(("Patient", "Person"), where, databases=("population",), limit=MAX_SHARED)):
+            version = row.version
+            if version.type == "Person":
+                person = self._databases.decode(version)
+                if golden.is_active(person):
+                    yield person
+            elif (reference := f"Patient/{version.id}") != me and (holder := self.person_of(tx, reference)):
+                yield holder
 
     def _merged_into(self, tx: Transaction, me: str) -> list[str]:
         found = tx.find(Query(("Patient",), Match("link", Equals(me)), databases=("population",), limit=MAX_SHARED))
