@@ -110,7 +110,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         query=QueryService(
             store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search.page_seconds
         ),
-        identity=Identity(store, databases, cards, clock),
+        identity=Identity(store, databases, linker, cards),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
         terminology=terminology,
