@@ -1,0 +1,192 @@
+"""Finds code systems, value sets and concept maps by canonical url and version.
+
+Where several places know a url, the first of them answers: resources of the hub's users (``put``), releases loaded from
+files (``attach``), the rules, China's tables, then HL7's packages, the newest (THO) before R4's own. A version, if
+asked for, is found in any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from terminology import china, rules, sections
+from terminology.errors import TerminologyError
+from terminology.system import ListedSystem, Resource, System
+
+TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One version of one canonical resource, read when asked for."""
+
+    version: str
+    read: Callable[[], Resource]
+
+
+def split(canonical: str) -> tuple[str, str]:
+    """``url|version`` -> url, version ("" if none)."""
+    url, _, version = canonical.partition("|")
+    return url, version
+
+
+def newest(version: str) -> tuple[tuple[int, int | str], ...]:
+    """A sort key for versions: numbers by value, before words."""
+    return tuple((0, int(p)) if p.isdigit() else (1, p) for p in re.split(r"[.\-+]", version))
+
+
+class Registry:
+    """All canonical resources. ``generation`` changes with every change, for the caches of those who ask."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._places: dict[tuple[str, str], list[_Place]] = {}
+        self._aliases: dict[str, str] = {}
+        self._implicit: dict[str, str] = {}
+        self._own: dict[tuple[str, str], dict[str, Resource]] = {}
+        self._attached: dict[str, list[System]] = {}
+        self._systems: dict[tuple[str, str], System | None] = {}
+        for entry, read in (*china.entries(), *_packaged()):
+            self._places.setdefault((entry.type, entry.url), []).append(_Place(entry.version, read))
+            if entry.oid:
+                self._aliases.setdefault(entry.oid, entry.url)
+            if entry.implicit:
+                self._implicit.setdefault(entry.implicit, entry.url)
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def put(self, resource: Resource) -> None:
+        """Add or replace a resource by type, url and version. TerminologyError("invalid") without type or url."""
+        kind, url = resource.get("resourceType"), resource.get("url")
+        if kind not in TYPES or not isinstance(url, str) or not url:
+            raise TerminologyError("invalid", "a CodeSystem, ValueSet or ConceptMap with a url is needed")
+        self._own.setdefault((kind, url), {})[resource.get("version", "")] = resource
+        self._changed()
+
+    def remove(self, kind: str, url: str, version: str = "") -> None:
+        """Take back what ``put`` added; what is shipped stays."""
+        versions = self._own.get((kind, url), {})
+        versions.pop(version, None)
+        if not versions:
+            self._own.pop((kind, url), None)
+        self._changed()
+
+    def attach(self, system: System) -> None:
+        """Add a code system that is kept elsewhere; the last attached is the default version."""
+        self.detach(system.url, system.version)
+        self._attached.setdefault(system.url, []).insert(0, system)
+        self._changed()
+
+    def detach(self, url: str, version: str) -> None:
+        """Take back what ``attach`` added."""
+        self._attached[url] = [s for s in self._attached.get(url, ()) if s.version != version]
+        self._changed()
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self._systems.clear()
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def resource(self, kind: str, canonical: str) -> Resource | None:
+        """The resource of ``url`` or ``url|version``; without a version the preferred one."""
+        url, version = split(canonical)
+        own = self._own.get((kind, url), {})
+        if version in own:
+            return own[version]
+        if not version and own:
+            return own[max(own, key=newest)]
+        for place in self._places.get((kind, url), ()):
+            if not version or place.version == version:
+                return place.read()
+        return None
+
+    def versions(self, kind: str, url: str) -> list[str]:
+        """The known versions of a url, the preferred one first."""
+        own = sorted(self._own.get((kind, url), ()), key=newest, reverse=True)
+        attached = [s.version for s in self._attached.get(url, ())] if kind == "CodeSystem" else []
+        ruled = [rules.systems()[url].version] if kind == "CodeSystem" and url in rules.systems() else []
+        shipped = [place.version for place in self._places.get((kind, url), ())]
+        return list(dict.fromkeys([*own, *attached, *ruled, *shipped]))
+
+    def url(self, system: str) -> str:
+        """The url of a code system by its url or OID (``urn:oid:...``)."""
+        return self._aliases.get(system, system)
+
+    def system(self, canonical: str) -> System | None:
+        """The code system of ``url``, ``url|version`` or ``urn:oid:...``."""
+        url, version = split(canonical)
+        key = (self.url(url), version)
+        if key not in self._systems:
+            self._systems[key] = self._find_system(*key)
+        return self._systems[key]
+
+    def _find_system(self, url: str, version: str) -> System | None:
+        own = self._own.get(("CodeSystem", url), {})
+        supplied = any(own[v].get("content") in ("complete", "fragment", "example") for v in own)
+        for attached in () if supplied and not version else self._attached.get(url, ()):
+            if not version or attached.version == version:
+                return attached
+        ruled = rules.systems().get(url)
+        if ruled is not None and not supplied and version in ("", ruled.version):
+            return ruled
+        resource = self.resource("CodeSystem", f"{url}|{version}")
+        if resource is None or resource.get("content") in ("not-present", "supplement"):
+            return None
+        return ListedSystem(resource)
+
+    def value_set(self, canonical: str) -> Resource | None:
+        """The ValueSet of ``url`` or ``url|version``, also an implicit one (R4 4.3.15, 4.3.3.1)."""
+        return self.resource("ValueSet", canonical) or self._implicit_value_set(split(canonical)[0])
+
+    def _implicit_value_set(self, url: str) -> Resource | None:
+        """All codes of a system (CodeSystem.valueSet, ``?fhir_vs``), ``?fhir_vs=isa/CODE``, LOINC answer lists."""
+        include: Resource
+        base, mark, query = url.partition("?fhir_vs")
+        if mark:
+            include = {"system": base}
+            if query.startswith("=isa/"):
+                include["filter"] = [{"property": "concept", "op": "is-a", "value": query[5:]}]
+            elif query:
+                return None
+        elif url == "http://loinc.org/vs":
+            include = {"system": "http://loinc.org"}
+        elif url.startswith("http://loinc.org/vs/LL"):
+            answers = {"property": "answer-list", "op": "=", "value": url.rpartition("/")[2]}
+            include = {"system": "http://loinc.org", "filter": [answers]}
+        else:
+            own = (
+                u
+                for (k, u), v in self._own.items()
+                if k == "CodeSystem" and any(r.get("valueSet") == url for r in v.values())
+            )
+            system = self._implicit.get(url) or next(own, None)
+            if system is None:
+                return None
+            include = {"system": system}
+        return {"resourceType": "ValueSet", "url": url, "status": "active", "compose": {"include": [include]}}
+
+    def canonicals(self, kind: str) -> Iterator[tuple[str, str]]:
+        """Url and preferred version of every resource of a type."""
+        urls = {u: None for k, u in (*self._own, *self._places) if k == kind}
+        if kind == "CodeSystem":
+            urls |= dict.fromkeys((*self._attached, *rules.systems()))
+        for url in urls:
+            for version in self.versions(kind, url)[:1]:
+                yield url, version
+
+    def concept_maps(self) -> Iterable[Resource]:
+        """Every ConceptMap, in its preferred version."""
+        for url, version in self.canonicals("ConceptMap"):
+            found = self.resource("ConceptMap", f"{url}|{version}")
+            if found is not None:
+                yield found
+
+
+def _packaged() -> Iterator[tuple[sections.Entry, Callable[[], Resource]]]:
+    for name in sections.NAMES:
+        for entry in sections.section(name).entries:
+            if entry.type in TYPES:
+                yield entry, lambda e=entry: sections.section(e.section).record(e.number)  # type: ignore[misc]

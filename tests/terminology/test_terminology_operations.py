@@ -1,0 +1,422 @@
+"""The FHIR operations, from Parameters to answer."""
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from terminology.errors import TerminologyError
+from terminology.operations import OPERATIONS, from_query
+from terminology.service import Terminology
+
+BASE = "https://region-hub.example/fhir"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+
+ANIMALS: dict[str, Any] = {
+    "resourceType": "CodeSystem", "url": f"{BASE}/CodeSystem/animals", "version": "1", "status": "active",
+    "content": "complete", "caseSensitive": True, "valueSet": f"{BASE}/ValueSet/animals",
+    "property": [{"code": "legs", "type": "integer"}, {"code": "inactive", "type": "boolean"}],
+    "concept": [
+        {
+            "code": "animal", "display": "Animal", "property": [{"code": "notSelectable", "valueBoolean": True}],
+            "concept": [
+                {
+                    "code": "dog", "display": "Dog", "definition": "Barks",
+                    "designation": [{"language": "zh-CN", "value": "狗"}],
+                    "property": [{"code": "legs", "valueInteger": 4}],
+                    "concept": [
+                        {"code": "puppy", "display": "Puppy", "property": [{"code": "legs", "valueInteger": 4}]}
+                    ],
+                },
+                {"code": "bird", "display": "Bird", "property": [{"code": "legs", "valueInteger": 2}]},
+                {"code": "dodo", "display": "Dodo", "property": [{"code": "inactive", "valueBoolean": True}]},
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def value_set(name: str, include: list[Any], exclude: list[Any] | None = None, **compose: Any) -> dict[str, Any]:
+    compose |= {"include": include} | ({"exclude": exclude} if exclude else {})
+    return {"resourceType": "ValueSet", "url": f"{BASE}/ValueSet/{name}", "status": "active", "compose": compose}
+
+
+@pytest.fixture
+def terminology() -> Terminology:
+    service = Terminology(lambda: 1_750_000_000_000_000)
+    service.put(ANIMALS)
+    return service
+
+
+def ask(terminology: Terminology, kind: str, operation: str, *pairs: tuple[str, str]) -> dict[str, Any]:
+    return OPERATIONS[kind, operation](terminology, from_query(pairs))
+
+
+def values(answer: dict[str, Any], name: str) -> list[Any]:
+    found = [p for p in answer["parameter"] if p["name"] == name]
+    return [next((v for k, v in p.items() if k.startswith("value")), p.get("part")) for p in found]
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    return [row["code"] for row in answer["expansion"].get("contains", ())]
+
+
+# --- $lookup, $subsumes, $find-matches
+
+
+def test_lookup_gives_designations_properties_and_hierarchy(terminology: Terminology) -> None:
+    answer = ask(terminology, "CodeSystem", "lookup", ("system", ANIMALS["url"]), ("code", "dog"))
+    properties = {p[0]["valueCode"]: p[1] for p in values(answer, "property")}
+    assert values(answer, "display") == ["Dog"]
+    assert values(answer, "version") == ["1"]
+    assert properties["legs"] == {"name": "value", "valueInteger": 4}
+    assert properties["parent"]["valueCode"] == "animal"
+    assert properties["child"]["valueCode"] == "puppy"
+    assert properties["definition"]["valueString"] == "Barks"
+    assert {"name": "value", "valueString": "狗"} in values(answer, "designation")[0]
+
+
+def test_lookup_speaks_the_language_asked_for(terminology: Terminology) -> None:
+    pairs = (("system", ANIMALS["url"]), ("code", "dog"), ("displayLanguage", "zh"))
+    assert values(ask(terminology, "CodeSystem", "lookup", *pairs), "display") == ["狗"]
+
+
+def test_lookup_gives_only_the_properties_asked_for(terminology: Terminology) -> None:
+    pairs = (("system", ANIMALS["url"]), ("code", "dog"), ("property", "legs"))
+    answer = ask(terminology, "CodeSystem", "lookup", *pairs)
+    assert [p[0]["valueCode"] for p in values(answer, "property")] == ["legs"]
+    assert not values(answer, "designation")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "code"),
+    [
+        ((("system", "http://nowhere.example"), ("code", "x")), "not-found"),
+        ((("system", ANIMALS["url"]), ("code", "cat")), "not-found"),
+        ((("system", ANIMALS["url"]), ("code", "dog"), ("version", "7")), "not-found"),
+        ((("code", "dog"),), "required"),
+    ],
+)
+def test_lookup_refuses(terminology: Terminology, pairs: tuple[tuple[str, str], ...], code: str) -> None:
+    with pytest.raises(TerminologyError) as caught:
+        ask(terminology, "CodeSystem", "lookup", *pairs)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "outcome"),
+    [
+        ("dog", "dog", "equivalent"),
+        ("animal", "puppy", "subsumes"),
+        ("puppy", "animal", "subsumed-by"),
+        ("bird", "dog", "not-subsumed"),
+    ],
+)
+def test_subsumes(terminology: Terminology, a: str, b: str, outcome: str) -> None:
+    answer = ask(terminology, "CodeSystem", "subsumes", ("system", ANIMALS["url"]), ("codeA", a), ("codeB", b))
+    assert values(answer, "outcome") == [outcome]
+
+
+def test_find_matches_by_property_exact_and_not(terminology: Terminology) -> None:
+    def matches(exact: bool, *properties: dict[str, Any]) -> dict[str, Any]:
+        parameter = [{"name": "system", "valueUri": ANIMALS["url"]}, {"name": "exact", "valueBoolean": exact}]
+        parameter += [{"name": "property", "part": [{"name": "code", "valueCode": k}, {"name": "value"} | v]}
+                      for p in properties for k, v in p.items()]  # fmt: skip
+        return OPERATIONS["CodeSystem", "find-matches"](
+            terminology, {"resourceType": "Parameters", "parameter": parameter}
+        )
+
+    four, below_dog = {"legs": {"valueInteger": 4}}, {"parent": {"valueCode": "dog"}}
+    exact = matches(True, four, below_dog)
+    assert [m[0]["valueCoding"]["code"] for m in values(exact, "match")] == ["puppy"]
+    near = matches(False, {"legs": {"valueInteger": 2}}, below_dog)
+    assert [m[0]["valueCoding"]["code"] for m in values(near, "match")] == ["puppy", "bird"]
+    assert values(near, "match")[0][1]["name"] == "unmatched"
+
+
+def test_above_and_below(terminology: Terminology) -> None:
+    assert terminology.below(ANIMALS["url"], "dog") == ["dog", "puppy"]
+    assert terminology.above(ANIMALS["url"], "puppy") == ["puppy", "dog", "animal"]
+
+
+# --- $validate-code
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ((("code", "dog"), ("system", ANIMALS["url"])), True),
+        ((("code", "dog"),), True),
+        ((("code", "dog"), ("display", "dog")), True),
+        ((("code", "dog"), ("display", "狗")), True),
+        ((("code", "dog"), ("display", "Cat")), False),
+        ((("code", "cat"),), False),
+        ((("code", "animal"),), False),
+        ((("code", "animal"), ("abstract", "true")), True),
+        ((("code", "dog"), ("system", "http://other.example")), False),
+    ],
+)
+def test_validate_code_in_a_value_set(
+    terminology: Terminology, pairs: tuple[tuple[str, str], ...], expected: bool
+) -> None:
+    answer = ask(terminology, "ValueSet", "validate-code", ("url", ANIMALS["valueSet"]), *pairs)
+    assert values(answer, "result") == [expected]
+    assert bool(values(answer, "message")) is not expected
+
+
+def test_validate_code_in_a_code_system(terminology: Terminology) -> None:
+    yes = ask(terminology, "CodeSystem", "validate-code", ("url", ANIMALS["url"]), ("code", "bird"))
+    no = ask(terminology, "CodeSystem", "validate-code", ("url", ANIMALS["url"]), ("code", "fish"))
+    unknown = ask(terminology, "CodeSystem", "validate-code", ("url", "http://nowhere.example"), ("code", "fish"))
+    assert [values(a, "result") for a in (yes, no, unknown)] == [[True], [False], [False]]
+
+
+def test_validate_code_takes_the_first_valid_coding_of_a_concept(terminology: Terminology) -> None:
+    concept = {"coding": [{"system": "http://x.example", "code": "1"}, {"system": ANIMALS["url"], "code": "bird"}]}
+    parameter = [
+        {"name": "url", "valueUri": ANIMALS["valueSet"]},
+        {"name": "codeableConcept", "valueCodeableConcept": concept},
+    ]
+    answer = OPERATIONS["ValueSet", "validate-code"](
+        terminology, {"resourceType": "Parameters", "parameter": parameter}
+    )
+    assert values(answer, "result") == [True]
+    assert values(answer, "code") == ["bird"]
+
+
+def test_a_code_of_a_system_that_is_not_here_is_not_judged_valid(terminology: Terminology) -> None:
+    answer = terminology.validate_code(
+        value_set=value_set("sct", [{"system": "http://snomed.info/sct"}]), system="http://snomed.info/sct", code="1"
+    )
+    assert values(answer, "result") == [False]
+    assert "http://snomed.info/sct is not known here" in values(answer, "message")[0]
+
+
+# --- $expand
+
+
+def test_expand_shows_a_whole_hierarchy_nested_and_pages_flat(terminology: Terminology) -> None:
+    nested = ask(terminology, "ValueSet", "expand", ("url", ANIMALS["valueSet"]))
+    top = nested["expansion"]["contains"]
+    assert [row["code"] for row in top] == ["animal"]
+    assert top[0]["abstract"] is True
+    assert [row["code"] for row in top[0]["contains"]] == ["dog", "bird", "dodo"]
+    flat = ask(terminology, "ValueSet", "expand", ("url", ANIMALS["valueSet"]), ("excludeNested", "true"))
+    assert codes(flat) == ["animal", "dog", "puppy", "bird", "dodo"]
+    page = ask(terminology, "ValueSet", "expand", ("url", ANIMALS["valueSet"]), ("offset", "1"), ("count", "2"))
+    assert codes(page) == ["dog", "puppy"]
+    assert (page["expansion"]["total"], page["expansion"]["offset"]) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        ([{"filter": [{"property": "concept", "op": "is-a", "value": "dog"}]}], None, ["dog", "puppy"]),
+        ([{"filter": [{"property": "concept", "op": "descendent-of", "value": "dog"}]}], None, ["puppy"]),
+        ([{"filter": [{"property": "concept", "op": "is-not-a", "value": "dog"}]}], None, ["animal", "bird", "dodo"]),
+        ([{"filter": [{"property": "concept", "op": "generalizes", "value": "dog"}]}], None, ["animal", "dog"]),
+        ([{"filter": [{"property": "legs", "op": "=", "value": "4"}]}], None, ["dog", "puppy"]),
+        ([{"filter": [{"property": "legs", "op": "in", "value": "2,3"}]}], None, ["bird"]),
+        ([{"filter": [{"property": "legs", "op": "exists", "value": "false"}]}], None, ["animal", "dodo"]),
+        ([{"filter": [{"property": "code", "op": "regex", "value": "d.*"}]}], None, ["dog", "dodo"]),
+        ([{"filter": [{"property": "parent", "op": "=", "value": "dog"}]}], None, ["puppy"]),
+        ([{"concept": [{"code": "bird"}, {"code": "dog", "display": "Hound"}]}], None, ["bird", "dog"]),
+        ([{}], [{"filter": [{"property": "concept", "op": "is-a", "value": "dog"}]}], ["animal", "bird", "dodo"]),
+        ([{}], [{"concept": [{"code": "animal"}]}], ["dog", "puppy", "bird", "dodo"]),
+    ],
+)  # fmt: skip
+def test_expand_follows_the_compose(
+    terminology: Terminology, include: list[Any], exclude: list[Any] | None, expected: list[str]
+) -> None:
+    for clause in (*include, *(exclude or ())):
+        clause["system"] = ANIMALS["url"]
+    definition = value_set("x", include, exclude)
+    assert codes(terminology.expand(value_set=definition, exclude_nested=True)) == expected
+    for row in ("animal", "dog", "puppy", "bird", "dodo"):
+        answer = terminology.validate_code(value_set=definition, system=ANIMALS["url"], code=row, abstract=True)
+        assert values(answer, "result") == [row in expected], row
+
+
+def test_an_include_of_value_sets_is_their_intersection(terminology: Terminology) -> None:
+    dogs = {"system": ANIMALS["url"], "filter": [{"property": "concept", "op": "is-a", "value": "dog"}]}
+    fours = {"system": ANIMALS["url"], "filter": [{"property": "legs", "op": "=", "value": "4"}]}
+    young = {"system": ANIMALS["url"], "concept": [{"code": "puppy"}, {"code": "bird"}]}
+    for name, part in (("dogs", dogs), ("fours", fours), ("young", young)):
+        terminology.put(value_set(name, [part]))
+    both = {"valueSet": [f"{BASE}/ValueSet/{name}" for name in ("dogs", "young")]}
+    assert codes(terminology.expand(value_set=value_set("x", [both]))) == ["puppy"]
+    narrowed = {"system": ANIMALS["url"], "valueSet": [f"{BASE}/ValueSet/young"]}
+    assert codes(terminology.expand(value_set=value_set("x", [narrowed]))) == ["puppy", "bird"]
+
+
+def test_a_value_set_that_includes_itself_is_refused(terminology: Terminology) -> None:
+    terminology.put(value_set("a", [{"valueSet": [f"{BASE}/ValueSet/b"]}]))
+    terminology.put(value_set("b", [{"valueSet": [f"{BASE}/ValueSet/a"]}]))
+    with pytest.raises(TerminologyError, match="includes itself"):
+        terminology.expand(f"{BASE}/ValueSet/a")
+
+
+def test_inactive_codes_are_left_out_on_request(terminology: Terminology) -> None:
+    active = ask(
+        terminology,
+        "ValueSet",
+        "expand",
+        ("url", ANIMALS["valueSet"]),
+        ("activeOnly", "true"),
+        ("excludeNested", "true"),
+    )
+    assert "dodo" not in codes(active)
+    declared = value_set("x", [{"system": ANIMALS["url"]}], inactive=False)
+    assert "dodo" not in codes(terminology.expand(value_set=declared, exclude_nested=True))
+
+
+@pytest.mark.parametrize("text", ["高血", "gaoxueya", "gxy", "GXY", "hypert"])
+def test_the_filter_finds_chinese_by_character_pinyin_initials_and_translation(
+    terminology: Terminology, text: str
+) -> None:
+    concepts = [
+        {"code": "1", "display": "高血压", "designation": [{"language": "en", "value": "Hypertension"}]},
+        {"code": "2", "display": "糖尿病"},
+    ]
+    terminology.put({"resourceType": "CodeSystem", "url": f"{BASE}/cs", "content": "complete", "concept": concepts})
+    answer = terminology.expand(value_set=value_set("x", [{"system": f"{BASE}/cs"}]), filter=text)
+    assert codes(answer) == ["1"]
+
+
+def test_designations_and_language_are_shown_on_request(terminology: Terminology) -> None:
+    answer = terminology.expand(
+        ANIMALS["valueSet"], exclude_nested=True, include_designations=True, display_language="zh-CN"
+    )
+    dog = answer["expansion"]["contains"][1]
+    assert dog["display"] == "狗"
+    assert dog["designation"] == [{"language": "zh-CN", "value": "狗"}]
+
+
+def test_an_expansion_names_the_version_it_used(terminology: Terminology) -> None:
+    answer = terminology.expand(ANIMALS["valueSet"])
+    assert {"name": "version", "valueUri": f"{ANIMALS['url']}|1"} in answer["expansion"]["parameter"]
+
+
+def test_a_change_is_seen_at_once(terminology: Terminology) -> None:
+    assert "cat" not in codes(terminology.expand(ANIMALS["valueSet"], exclude_nested=True))
+    terminology.put({**ANIMALS, "concept": [{"code": "cat"}]})
+    assert codes(terminology.expand(ANIMALS["valueSet"], exclude_nested=True)) == ["cat"]
+    terminology.remove("CodeSystem", ANIMALS["url"], "1")
+    with pytest.raises(TerminologyError):
+        terminology.expand(ANIMALS["valueSet"])
+
+
+def test_the_newest_version_answers_unless_another_is_named(terminology: Terminology) -> None:
+    terminology.put({**ANIMALS, "version": "10", "concept": [{"code": "ten"}]})
+    terminology.put({**ANIMALS, "version": "9", "concept": [{"code": "nine"}]})
+    assert codes(terminology.expand(ANIMALS["valueSet"], exclude_nested=True)) == ["ten"]
+    forced = OPERATIONS["ValueSet", "expand"](
+        terminology, from_query((("url", ANIMALS["valueSet"]), ("force-system-version", f"{ANIMALS['url']}|9")))
+    )
+    assert codes(forced) == ["nine"]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+", "(a*)*b", "x" * 501, "(", "(.*)+$"])
+def test_a_regex_that_could_run_away_is_refused(terminology: Terminology, pattern: str) -> None:
+    part = {"system": ANIMALS["url"], "filter": [{"property": "code", "op": "regex", "value": pattern}]}
+    with pytest.raises(TerminologyError):
+        terminology.expand(value_set=value_set("x", [part]))
+
+
+# --- $translate
+
+
+def test_translate_both_ways(terminology: Terminology) -> None:
+    sex = f"{BASE}/CodeSystem/gbt2261-1-sex"
+    there = ask(terminology, "ConceptMap", "translate", ("system", sex), ("code", "1"))
+    match = {p["name"]: p for p in values(there, "match")[0]}
+    assert values(there, "result") == [True]
+    assert match["concept"]["valueCoding"] == {"system": "http://hl7.org/fhir/administrative-gender", "code": "male"}
+    pairs = (("system", "http://hl7.org/fhir/administrative-gender"), ("code", "unknown"), ("reverse", "true"))
+    back = ask(terminology, "ConceptMap", "translate", *pairs, ("targetsystem", sex))
+    found = {m[1]["valueCoding"]["code"]: m[0]["valueCode"] for m in values(back, "match")}
+    assert found == {"0": "equivalent", "9": "narrower"}
+
+
+def test_translate_depends_on_what_the_caller_says(terminology: Terminology) -> None:
+    target = {"code": "b", "equivalence": "equal", "dependsOn": [{"property": "http://x/sex", "value": "F"}]}
+    group = {"source": "http://s", "target": "http://t", "element": [{"code": "a", "target": [target]}]}
+    concept_map = {"resourceType": "ConceptMap", "url": f"{BASE}/ConceptMap/d", "status": "active", "group": [group]}
+    terminology.put(concept_map)
+    assert values(terminology.translate("http://s", "a"), "result") == [False]
+    assert values(terminology.translate("http://s", "a", dependencies={"http://x/sex": {"F"}}), "result") == [True]
+
+
+def test_an_unmapped_code_follows_the_rule_of_the_map(terminology: Terminology) -> None:
+    group = {"source": "http://s", "target": "http://t", "element": [], "unmapped": {"mode": "fixed", "code": "other"}}
+    terminology.put({"resourceType": "ConceptMap", "url": f"{BASE}/ConceptMap/u", "group": [group]})
+    answer = terminology.translate("http://s", "zzz")
+    assert values(answer, "match")[0][1]["valueCoding"] == {"system": "http://t", "code": "other"}
+
+
+# --- $closure
+
+
+def test_closure_gives_what_is_new_and_can_be_replayed(terminology: Terminology) -> None:
+    def coding(code: str) -> dict[str, str]:
+        return {"system": ANIMALS["url"], "code": code}
+
+    assert terminology.closure("mine", [])["version"] == "0"
+    assert "group" not in terminology.closure("mine", [coding("puppy"), coding("bird")])
+    second = terminology.closure("mine", [coding("dog")])
+    assert second["group"][0]["element"] == [{"code": "puppy", "target": [{"code": "dog", "equivalence": "subsumes"}]}]
+    assert terminology.closure("mine", [], version="1")["group"] == second["group"]
+    with pytest.raises(TerminologyError):
+        terminology.closure("other", [coding("dog")])
+
+
+# --- hostile input and speed
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "coding", "code", "system", "part", "concept"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    ["url", "code", "system", "coding", "codeableConcept", "valueSet", "property", "concept", "name", "filter", "count"]
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(sorted(OPERATIONS)),
+    st.lists(st.fixed_dictionaries({"name": NAMES, "valueString": JSON}) | JSON, max_size=4),
+)
+def test_no_parameters_crash_an_operation(key: tuple[str, str], parameter: list[Any]) -> None:
+    service = SHARED
+    try:
+        answer = OPERATIONS[key](service, {"resourceType": "Parameters", "parameter": parameter})
+    except TerminologyError as error:
+        assert error.text
+    else:
+        assert answer["resourceType"] in ("Parameters", "ValueSet", "ConceptMap")
+
+
+SHARED = Terminology(lambda: 0)
+
+
+def test_speed_of_validate_code_and_of_a_filtered_expansion() -> None:
+    url = "http://terminology.hl7.org/ValueSet/v3-ActEncounterCode"
+    SHARED.validate_code(url, system=ACT_CODE, code="AMB")
+    start = time.process_time()
+    for _ in range(5000):
+        SHARED.validate_code(url, system=ACT_CODE, code="AMB")
+    assert 5000 / (time.process_time() - start) > 50_000
+    concepts = [{"code": str(n), "display": f"项目{n} item {n}"} for n in range(5000)]
+    system = {"resourceType": "CodeSystem", "url": f"{BASE}/big", "content": "complete", "concept": concepts}
+    SHARED.put({**system, "valueSet": f"{BASE}/big-set"})
+    SHARED.expand(f"{BASE}/big-set", filter="item", count=10)
+    start = time.process_time()
+    answer = SHARED.expand(f"{BASE}/big-set", filter="xiangmu item", count=5000)
+    assert len(answer["expansion"]["contains"]) == 5000
+    assert time.process_time() - start < 0.05
