@@ -107,8 +107,8 @@ def _deep(data: bytes, limit: int) -> bool:
     """Whether brackets may nest deeper than ``limit``: exact for well-formed JSON, without a parser's recursion."""
     if data.count(b"{") + data.count(b"[") <= limit:
         return False
-    skeleton = data.translate(None, _TEXT).replace(b"\\\\", b"").replace(b'\\"', b"")
-    skeleton = b"".join(skeleton.split(b'"')[::2]).replace(b"\\", b"")
+    skeleton = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _TEXT)
+    skeleton = b"".join(skeleton.split(b'"')[::2])
     for _ in range(limit):
         skeleton = skeleton.replace(b"{}", b"").replace(b"[]", b"")
         if not skeleton:
@@ -116,4 +116,4 @@ def _deep(data: bytes, limit: int) -> bool:
     return True
 
 
-_TEXT = bytes(set(range(256)) - set(b'{}[]"\\'))
+_TEXT = bytes(set(range(256)) - set(b'{}[]"'))

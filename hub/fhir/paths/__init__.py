@@ -36,7 +36,7 @@ class Path:
             direct.route(tree, root) if root else None
         )
 
-    def __call__(self, resource: Any, **env: Any) -> list[Any]:
+    def __call__(self, resource: Any, /, **env: Any) -> list[Any]:
         """The values on a resource, or on an element when the root is a model such as ``Observation.component``.
 
         ``env`` are the arguments of :class:`Env`, and ``resource`` for the resource an element stands in. Elements come
@@ -44,7 +44,7 @@ class Path:
         """
         return [value for value, _ in self.typed(resource, **env)]
 
-    def typed(self, resource: Any, **env: Any) -> list[tuple[Any, str]]:
+    def typed(self, resource: Any, /, **env: Any) -> list[tuple[Any, str]]:
         """The values with their FHIR type names; a System type has the name of the FHIR type (``boolean``)."""
         if self._direct is not None:
             try:

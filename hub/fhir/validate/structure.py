@@ -14,12 +14,11 @@ from hub.fhir.elements import Element, is_primitive, members, type_of
 from hub.fhir.validate import primitives
 from hub.fhir.validate.report import Place, Report
 
-# (value of the member, place of the member, report)
-Member = Callable[[Any, Place, Report], None]
-Visit = Callable[[str, dict[str, Any], Place], None]
 Json = dict[str, Any]
-
-_CODED = frozenset({"code", "Coding", "CodeableConcept", "string", "uri", "Quantity"})
+# (value, place, report)
+Item = Callable[[Any, Place, Report], None]
+# (value of the member, place of the member, report, object it is a member of)
+Member = Callable[[Any, Place, Report, Json], None]
 
 
 class Structure:
@@ -37,9 +36,9 @@ class Structure:
         elif value["resourceType"] not in self._definitions.resource_types:
             report.add("resource-type", place, value=value["resourceType"])
         else:
-            self._model(value["resourceType"])(value, place, report)
+            self.model(value["resourceType"])(value, place, report)
 
-    def _model(self, model: str) -> Callable[[Json, Place, Report], None]:
+    def model(self, model: str) -> Callable[[Json, Place, Report], None]:
         found = self._models.get(model)
         if found is None:
             found = self._models[model] = self._compile(model)
@@ -70,7 +69,7 @@ class Structure:
                         _unknown(name, type_name if "." not in model else model, place, report)
                     continue
                 member, choice = entry
-                member(item, (place, name), report)
+                member(item, (place, name), report, value)
                 if choice:
                     if seen is None:
                         seen = [choice]
@@ -90,14 +89,15 @@ class Structure:
         item = self._item(element, model)
         return _many(item, key, is_primitive(model)) if element.many else _single(item, key)
 
-    def _item(self, element: Element, model: str) -> Member:
+    def _item(self, element: Element, model: str) -> Item:
         """The check of one value."""
         if model == "Resource":
             return self.resource
         if is_primitive(model):
             return self._bound_code(element, self._primitives[model], model)
+        coded = self._bound_coding(element, model)
         type_name = type_of(model)
-        models, compile_ = self._models, self._model
+        models, compile_ = self._models, self.model
 
         def check(value: Any, place: Place, report: Report) -> None:
             if type(value) is not dict:
@@ -106,10 +106,35 @@ class Structure:
                 report.add("object-empty", place)
             else:
                 (models.get(model) or compile_(model))(value, place, report)
+                if coded is not None:
+                    coded(value, place, report)
 
         return check
 
-    def _bound_code(self, element: Element, plain: primitives.Check, model: str) -> Member:
+    def _bound_coding(self, element: Element, model: str) -> Item | None:
+        """The required binding of a Coding or CodeableConcept: one coding is in the value set (R4 4.1.5)."""
+        binding = element.definition.get("binding", {})
+        if binding.get("strength") != "required" or model not in ("Coding", "CodeableConcept"):
+            return None
+        systems = self._definitions.codes(binding["valueSet"])
+        if systems is None:
+            return None
+        name = binding["valueSet"].partition("|")[0]
+
+        def check(value: Json, place: Place, report: Report) -> None:
+            codings = value.get("coding", ()) if model == "CodeableConcept" else (value,)
+            pairs = [(one.get("system"), one.get("code")) for one in codings if type(one) is dict]
+            if any(code in systems.get(system, ()) for system, code in pairs):
+                return
+            if any(code is not None for _, code in pairs):
+                shown = ", ".join(f"{system}|{code}" for system, code in pairs)
+                report.add("binding-required", place, value=shown, valueset=name, expected=_shown(systems))
+            elif model == "CodeableConcept":
+                report.add("binding-missing", place, valueset=name)
+
+        return check
+
+    def _bound_code(self, element: Element, plain: Item, model: str) -> Item:
         binding = element.definition.get("binding", {})
         if binding.get("strength") != "required" or model not in ("code", "string", "uri"):
             return plain
@@ -118,7 +143,7 @@ class Structure:
             return plain
         codes = frozenset().union(*systems.values())
         name = binding["valueSet"].partition("|")[0]
-        shown = ", ".join(sorted(codes)[:20]) + (", ..." if len(codes) > 20 else "")
+        shown = _shown(systems)
 
         def check(value: Any, place: Place, report: Report) -> None:
             if type(value) is str and value in codes:
@@ -131,8 +156,13 @@ class Structure:
         return check
 
 
-def _single(item: Member, key: str) -> Member:
-    def check(value: Any, place: Place, report: Report) -> None:
+def _shown(systems: dict[str, frozenset[str]]) -> str:
+    codes = sorted(code for codes in systems.values() for code in codes)
+    return ", ".join(codes[:20]) + (", ..." if len(codes) > 20 else "")
+
+
+def _single(item: Item, key: str) -> Member:
+    def check(value: Any, place: Place, report: Report, owner: Json) -> None:
         if type(value) is list:
             report.add("array-unexpected", place, name=key)
         else:
@@ -141,36 +171,41 @@ def _single(item: Member, key: str) -> Member:
     return check
 
 
-def _many(item: Member, key: str, primitive: bool) -> Member:
-    def check(value: Any, place: Place, report: Report) -> None:
+def _many(item: Item, key: str, primitive: bool) -> Member:
+    def check(value: Any, place: Place, report: Report, owner: Json) -> None:
         if type(value) is not list:
             report.add("array-expected", place, name=key)
             return
         if not value:
             report.add("array-empty", place, name=key)
         for index, one in enumerate(value):
-            if one is not None or not primitive:
+            if one is not None or not primitive or not _extended(owner.get("_" + key), index):
                 item(one, (place, index), report)
 
     return check
 
 
+def _extended(companions: Any, index: int) -> bool:
+    """Whether the primitive without value at ``index`` has an extension."""
+    return type(companions) is list and index < len(companions) and type(companions[index]) is dict
+
+
 def _companion(structure: Structure, key: str, many: bool) -> Member:
     """The check of ``_name``: extensions and id of a primitive, one for each value."""
-    element = structure._model
+    element = structure.model
 
     def one(value: Any, place: Place, report: Report) -> None:
         if type(value) is not dict:
             report.add("companion", place, name=key)
-        elif not value or (len(value) == 1 and "id" in value):
+        elif not value or (len(value) == 1 and "id" in value and place[1] != "_" + key):
             report.add("object-empty", place)
         else:
             element("Element")(value, place, report)
 
-    def check(value: Any, place: Place, report: Report) -> None:
+    def check(value: Any, place: Place, report: Report, owner: Json) -> None:
         if not many:
             one(value, place, report)
-        elif type(value) is not list or not value:
+        elif type(value) is not list or not value or len(value) > len(owner.get(key, value)):
             report.add("companion", place, name=key)
         else:
             for index, item in enumerate(value):
