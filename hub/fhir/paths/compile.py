@@ -84,7 +84,7 @@ def _member(target: Tree | None, name: str) -> Closure:
     if target is not None:
         source = closure(target)
         return lambda scope: member(source(scope), name)
-    if name not in definitions.load().types:
+    if name[0].islower() or name not in definitions.load().types:  # "code" is a member, not the type
         return lambda scope: member(scope.this, name)
 
     def root(scope: Scope) -> Items:

@@ -40,7 +40,7 @@ def route(tree: Tree, root: str) -> Route | None:
 def _ways(tree: Tree, root: str) -> list[Way] | None:
     match tree:
         case Member(None, name):
-            if name in definitions.load().types:
+            if name[0].isupper() and name in definitions.load().types:  # "code" is a member, not the type
                 return [((), root)] if name in supertypes(root) else []
             return _step([((), root)], name)
         case Member(target, name) if target is not None:

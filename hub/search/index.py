@@ -1,0 +1,188 @@
+"""The index entries of a resource, from its search parameters' FHIRPath, compiled once for each resource type.
+
+Only members that are there are looked at: each alternative of an expression is filed under the member of the resource
+it starts with, and under the one member of a choice that its cast allows. The entries themselves are in
+``hub.search.entries``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from typing import Any
+
+from hub.fhir import elements, paths
+from hub.search.entries import EMITTERS, FAMILY, Emitter, Sink
+from hub.search.expression import Entries, Term
+from hub.search.parameters import Component, Parameter, Registry, alternatives
+
+Resource = dict[str, Any]
+Step = Callable[[Sink, Resource], None]
+
+PROPERTIES = frozenset({"_id", "_lastUpdated"})  # of the stored version, not of its text
+_START = re.compile(r"\(?[A-Z]\w*\.(\w+)(?: as (\w+)\)|\.(?:as|ofType)\((\w+)\))?")
+_EXTENSION_VALUE = re.compile(r"value([A-Z]\w*)")
+
+
+class Indexer:
+    """``entries`` of any resource. ``bases`` are own base addresses: absolute references below them become relative."""
+
+    def __init__(self, registry: Registry, bases: tuple[str, ...] = (), zone: tzinfo = UTC) -> None:
+        self._registry = registry
+        self._bases = bases
+        self._zone = zone
+        self._plans: dict[str, dict[str, list[Step]]] = {}
+        self._links: dict[tuple[str, str], list[Step]] = {}
+
+    def entries(self, resource: Resource) -> Entries:
+        """All entries of a structurally valid resource.
+
+        Raises HubError("too-costly") above 20,000 entries, HubError("type-unknown") for a type that is not R4.
+        """
+        type = resource["resourceType"]
+        plan = self._plans.get(type) or self._compile(type)
+        sink = Sink(self._bases, self._zone)
+        for member in resource:
+            for step in plan.get(member, ()):
+                step(sink, resource)
+        for step in plan[""]:
+            step(sink, resource)
+        return sink.entries()
+
+    def references(self, resource: Resource, code: str) -> list[Term]:
+        """The terms of one reference parameter, for ``_include``."""
+        type = resource["resourceType"]
+        if (type, code) not in self._links:
+            self._links[type, code] = [step for _, step in _steps(type, self._registry.of(type)[code])]
+        sink = Sink(self._bases, self._zone)
+        for step in self._links[type, code]:
+            step(sink, resource)
+        return [term for term in sink.entries().terms if term.param == code]
+
+    def _compile(self, type: str) -> dict[str, list[Step]]:
+        plan: dict[str, list[Step]] = {"": []}
+        for parameter in self._registry.of(type).values():
+            for member, step in _steps(type, parameter):
+                plan.setdefault(member, []).append(step)
+        self._plans[type] = plan
+        return plan
+
+
+def _steps(type: str, parameter: Parameter) -> list[tuple[str, Step]]:
+    """(member of the resource, step) of every alternative; member "" is always looked at."""
+    if parameter.code in PROPERTIES or parameter.union or parameter.expression in ("", type):
+        return []  # of a composite of the whole resource the parser makes an And of its components
+    steps: list[tuple[str, Step]] = []
+    for part in alternatives(parameter.expression):
+        step = _composite(type, part, parameter) if parameter.components else _simple(type, part, parameter)
+        steps.extend((member, step) for member in _members(type, part))
+    return steps
+
+
+def _members(type: str, expression: str) -> list[str]:
+    found = _START.match(expression)
+    if found is None or " and " in expression:
+        return [""]
+    cast = found[2] or found[3]
+    options = elements.options(type, found[1]) or ((found[1], "", False),)
+    members = [key for key, model, _ in options if cast in (None, model)]
+    return members or [key for key, _, _ in options]
+
+
+def _simple(type: str, expression: str, parameter: Parameter) -> Step:
+    values = paths.compile(expression, type).typed
+    emit = _emitter(parameter.type, parameter.code, family=expression.endswith(".family"))
+
+    def step(sink: Sink, resource: Resource) -> None:
+        for value, kind in values(resource):
+            emit(sink, kind, value)
+
+    return step
+
+
+def _emitter(type: str, param: str, *, family: bool = False) -> Callable[[Sink, str, Any], None]:
+    emitters = EMITTERS[type]
+
+    def emit(sink: Sink, kind: str, value: Any) -> None:
+        found = emitters.get(kind)
+        if found is not None:
+            FAMILY(sink, param, value) if family else found(sink, param, value)
+        elif kind == "Extension":
+            _extension(emitters, sink, param, value)
+        elif isinstance(value, dict) and "resourceType" in value and type == "reference":
+            emitters["Resource"](sink, param, value)
+
+    return emit
+
+
+def _extension(emitters: Any, sink: Sink, param: str, extension: dict[str, Any]) -> None:
+    """A parameter on an extension means the extension's value."""
+    for name, value in extension.items():
+        found = _EXTENSION_VALUE.fullmatch(name)
+        if found:
+            kind = found[1] if found[1] in emitters else found[1][0].lower() + found[1][1:]
+            emit: Emitter | None = emitters.get(kind)
+            if emit is not None:
+                emit(sink, param, value)
+
+
+# --- composites (R4 3.1.1.4.17) ---------------------------------------------------------------------------------------
+
+
+def _composite(type: str, expression: str, parameter: Parameter) -> Step:
+    """Entries of the last component, for each form of the first one's token, on the same element."""
+    shared = paths.compile(expression, type)
+    (model,) = parameter.elements
+    first, *rest = (_component(part, model) for part in parameter.components)
+    code = parameter.code
+
+    def step(sink: Sink, resource: Resource) -> None:
+        for element in shared(resource):
+            for form in _forms(first, sink, resource, element):
+                _rest(rest, sink, f"{code}${form}", resource, element)
+
+    return step
+
+
+Part = Callable[[Sink, str, Resource, Any], None]
+
+
+def _component(part: Component, model: str) -> Part:
+    finds = [paths.compile(one, model).typed for one in alternatives(part.expression)]
+    emit = _emitter(part.type, "")
+
+    def component(sink: Sink, param: str, resource: Resource, element: Any) -> None:
+        own = Sink(sink.bases, sink.zone)
+        for find in finds:
+            for value, kind in find(element, resource=resource):
+                emit(own, kind, value)
+        for name, *rest in own.terms:
+            sink.term(param + name, *rest)
+        for name, low, high in own.ranges:
+            sink.range(param + name, low, high)
+
+    return component
+
+
+def _forms(first: Part, sink: Sink, resource: Resource, element: Any) -> list[str]:
+    """How the first component's token may be asked for: ``code`` and ``system|code`` or ``|code``."""
+    own = Sink(sink.bases, sink.zone)
+    first(own, "", resource, element)
+    forms: dict[str, None] = {}
+    for name, value, system in own.terms:
+        if not name:
+            forms[value] = forms[f"{system}|{value}"] = None
+    return list(forms)
+
+
+def _rest(rest: list[Part], sink: Sink, param: str, resource: Resource, element: Any) -> None:
+    if len(rest) == 1:
+        rest[0](sink, param, resource, element)
+        return
+    own = Sink(sink.bases, sink.zone)  # two integers, start and end: one range, so that both are of the same element
+    for part, name in zip(rest, ("start", "end"), strict=True):
+        part(own, name, resource, element)
+    ends = {name: low for name, low, _ in own.ranges}
+    if "start" in ends and "end" in ends:
+        sink.range(param, ends["start"], ends["end"])

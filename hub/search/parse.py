@@ -1,0 +1,361 @@
+"""A search as the client wrote it: pairs of parameter and value, to a Query and what is to be done with its result.
+
+Criteria (R4 3.1.1.4) become the Query's expression; result parameters (R4 3.1.1.5) the other fields of
+:class:`Search`. A parameter that the hub does not answer is refused under ``handling=strict``, else left out of
+``used_pairs`` and reported in ``issues``: never ignored in silence. A bad value is always refused.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Any, Final, Protocol
+
+from hub.errors import HubError
+from hub.search.criteria import Circumstances, Terminology, criterion, refused
+from hub.search.expression import Chain, Expression, Ids, Not, Order, Query, Reverse, both, either
+from hub.search.parameters import Parameter, Registry
+
+Pair = tuple[str, str]
+
+MAX_PARAMETERS: Final = 200
+MAX_LENGTH: Final = 100_000  # characters of one value with all its alternatives
+MAX_SORT: Final = 8
+GENERAL: Final = frozenset({"_format", "_pretty"})  # of every interaction (R4 3.1.0.1.11), not of the search
+RANGES: Final = frozenset({"date", "number", "quantity"})
+_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
+
+
+class Limits(Protocol):
+    """The part of the settings a search heeds."""
+
+    @property
+    def default_count(self) -> int: ...
+    @property
+    def max_count(self) -> int: ...
+    @property
+    def max_chain_depth(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """``_include`` or ``_revinclude``: ``source`` "" and ``param`` "*" are the wildcards, ``target`` "" any type."""
+
+    source: str
+    param: str
+    target: str = ""
+    iterate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A whole search.
+
+    ``count`` is the page size, 0 for no entries; ``total`` none, estimate, accurate or "" when not asked; ``summary``
+    true, text, data, count, false or ""; ``elements`` the names of ``_elements``; ``used_pairs`` what the self link
+    repeats; ``issues`` OperationOutcome issues about what was left out.
+    """
+
+    query: Query
+    includes: tuple[Include, ...] = ()
+    revincludes: tuple[Include, ...] = ()
+    count: int = 20
+    total: str = ""
+    summary: str = ""
+    elements: tuple[str, ...] = ()
+    used_pairs: tuple[Pair, ...] = ()
+    issues: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    types: tuple[str, ...]
+    count: int
+    where: list[Expression] = field(default_factory=list)
+    order: list[Order] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    revincludes: list[Include] = field(default_factory=list)
+    total: str = ""
+    summary: str = ""
+    elements: tuple[str, ...] = ()
+
+
+class Parser:
+    """``limits`` are the settings' search section; ``clock`` (microseconds) dates ``ap``; ``zone`` is the server's."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        limits: Limits,
+        *,
+        terminology: Terminology | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        zone: tzinfo = UTC,
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._terminology = terminology
+        self._clock = clock
+        self._zone = zone
+
+    def parse(self, types: Sequence[str], pairs: Sequence[Pair], strict: bool = False, base: str = "") -> Search:
+        """The search of ``pairs`` (decoded names and values, in their order) over ``types`` (() is the whole system).
+
+        ``base`` is the server's address without a last slash, for absolute references. Raises HubError
+        ``parameter-value`` for a value that is not valid, ``parameter-unknown`` for a modifier that is not offered and,
+        when ``strict``, for an unknown parameter; ``too-costly`` above the limits.
+        """
+        if len(pairs) > MAX_PARAMETERS:
+            raise HubError("too-costly", f"a search has at most {MAX_PARAMETERS} parameters, this one {len(pairs)}")
+        about = Circumstances(base.rstrip("/"), self._zone, self._clock(), self._terminology)
+        draft = _Draft(self._types(tuple(types), pairs), self._limits.default_count)
+        used: list[Pair] = []
+        issues: list[dict[str, Any]] = []
+        for name, value in pairs:
+            if len(value) > MAX_LENGTH or len(name) > MAX_LENGTH:
+                raise HubError(
+                    "too-costly", f"the value of {name[:80]!r} is longer than {MAX_LENGTH} characters", name[:80]
+                )
+            unknown = self._one(draft, name, value, about)
+            if unknown is None:
+                used.append((name, value))
+            elif strict:
+                raise HubError("parameter-unknown", unknown, name[:80])
+            else:
+                issues.append(_issue(unknown, name))
+        order = tuple(draft.order)
+        query = Query(draft.types, both(*draft.where), order, limit=draft.count)
+        return Search(
+            query,
+            tuple(dict.fromkeys(draft.includes)),
+            tuple(dict.fromkeys(draft.revincludes)),
+            draft.count,
+            draft.total,
+            draft.summary,
+            draft.elements,
+            tuple(used),
+            tuple(issues),
+        )
+
+    def expression(self, types: Sequence[str], name: str, value: str, base: str = "") -> Expression:
+        """One criterion alone, for other services. Raises HubError as ``parse`` with ``strict``."""
+        about = Circumstances(base.rstrip("/"), self._zone, self._clock(), self._terminology)
+        found = self._criterion(tuple(types), name, value, about, self._limits.max_chain_depth)
+        if isinstance(found, str):
+            raise HubError("parameter-unknown", found, name[:80])
+        return found
+
+    def _types(self, types: tuple[str, ...], pairs: Sequence[Pair]) -> tuple[str, ...]:
+        for name, value in pairs:
+            if name == "_type":
+                asked = tuple(dict.fromkeys(value.split(",")))
+                for type in asked:
+                    if type not in self._registry.types:
+                        raise refused(name, value, f"{type[:60]!r} is not an R4 resource type")
+                    if types and type not in types:
+                        raise refused(name, value, f"the address is of {', '.join(types)} alone")
+                types = asked
+        return types
+
+    def _one(self, draft: _Draft, name: str, value: str, about: Circumstances) -> str | None:
+        """Take one pair into the draft; why it is unknown, or None."""
+        handler = _RESULT.get(name.partition(":")[0])
+        if handler is not None:
+            return handler(self, draft, name, value)
+        if name in GENERAL or name == "_type":
+            return None
+        found = self._criterion(draft.types, name, value, about, self._limits.max_chain_depth)
+        if isinstance(found, str):
+            return found
+        draft.where.append(found)
+        return None
+
+    # --- criteria -----------------------------------------------------------------------------------------------------
+
+    def _criterion(
+        self, types: tuple[str, ...], name: str, value: str, about: Circumstances, depth: int
+    ) -> Expression | str:
+        """The expression of one criterion, or in words why the parameter is unknown."""
+        if depth < 0:
+            raise HubError("too-costly", f"a chain has at most {self._limits.max_chain_depth} links", name[:80])
+        if name == "_has" or name.startswith("_has:"):
+            return self._has(name, value, about, depth)
+        head, dot, rest = name.partition(".")
+        code, _, modifier = head.partition(":")
+        if dot:
+            return self._chain(types, code, modifier, rest, value, about, depth)
+        if code == "_id":
+            return _ids(name, modifier, value)
+        if code == "_list":
+            return _listed(name, modifier, value)
+        parameter = self._registry.common(types).get(code)
+        if parameter is None:
+            return self._unknown(types, code)
+        return criterion(types, parameter, modifier, value, about, self._registry)
+
+    def _unknown(self, types: tuple[str, ...], code: str) -> str:
+        place = ", ".join(types) or "all resource types together"
+        reason = self._registry.reason(types, code)
+        if reason:
+            return f"the search parameter {code!r} of {place} is not supported: {reason}"
+        return f"there is no search parameter {code[:80]!r} for {place}"
+
+    def _chain(
+        self, types: tuple[str, ...], code: str, modifier: str, rest: str, value: str, about: Circumstances, depth: int
+    ) -> Expression | str:
+        """``subject:Patient.name=x`` (R4 3.1.1.4.15): an Or over the target types that know the rest."""
+        parameter = self._registry.common(types).get(code)
+        if parameter is None:
+            return self._unknown(types, code)
+        if parameter.type != "reference":
+            raise HubError("parameter-unknown", f"{code!r} is not a reference, so nothing can follow it", code)
+        if modifier and modifier not in parameter.targets:
+            raise HubError(
+                "parameter-unknown", f"{code!r} does not refer to {modifier[:60]!r}", f"{code}:{modifier}"[:80]
+            )
+        groups: dict[Expression, list[str]] = {}
+        why = ""
+        for target in (modifier,) if modifier else parameter.targets:
+            found = self._criterion((target,), rest, value, about, depth - 1)
+            if isinstance(found, str):
+                why = found
+            else:
+                groups.setdefault(found, []).append(target)
+        if not groups:
+            return why if modifier else f"no type that {code!r} refers to has the search parameter {rest[:80]!r}"
+        return either(Chain(code, tuple(targets), where) for where, targets in groups.items())
+
+    def _has(self, name: str, value: str, about: Circumstances, depth: int) -> Expression | str:
+        """``_has:Observation:patient:code=x`` (R4 3.1.1.4.16)."""
+        parts = name.split(":", 3)
+        if len(parts) != 4:
+            raise HubError("parameter-unknown", "expected _has:Type:reference-parameter:parameter", name[:80])
+        _, type, code, rest = parts
+        if type not in self._registry.types:
+            raise HubError("parameter-unknown", f"{type[:60]!r} is not an R4 resource type", name[:80])
+        parameter = self._registry.of(type).get(code)
+        if parameter is None or parameter.type != "reference":
+            return f"{type} has no reference parameter {code[:80]!r}"
+        found = self._criterion((type,), rest, value, about, depth - 1)
+        return found if isinstance(found, str) else Reverse(type, code, found)
+
+    # --- result parameters (R4 3.1.1.5) -------------------------------------------------------------------------------
+
+    def _sort(self, draft: _Draft, name: str, value: str) -> str | None:
+        keys = [key for key in value.split(",") if key]
+        if len(keys) > MAX_SORT:
+            raise refused(name, value, f"at most {MAX_SORT} sort keys are heeded")
+        known = self._registry.common(draft.types)
+        for key in keys:
+            code = key.removeprefix("-")
+            parameter = known.get(code)
+            if parameter is None or parameter.type in ("composite", "special") or parameter.union:
+                return f"cannot sort by {code[:80]!r}: it is no parameter that has an order"
+        draft.order.extend(_order(known[key.removeprefix("-")], key.startswith("-")) for key in keys)
+        return None
+
+    def _count(self, draft: _Draft, name: str, value: str) -> str | None:
+        if not re.fullmatch(r"\d{1,9}", value):
+            raise refused(name, value, "expected a number of resources, 0 or more")
+        draft.count = min(int(value), self._limits.max_count)
+        return None
+
+    def _choice(self, draft: _Draft, name: str, value: str) -> str | None:
+        allowed = _CHOICES[name]
+        if value not in allowed:
+            raise refused(name, value, f"expected one of {', '.join(allowed)}")
+        if name == "_total":
+            draft.total = value
+        elif name == "_summary":
+            draft.summary = value
+        elif value not in ("false", "container"):
+            raise HubError(
+                "parameter-unknown", f"{name}={value} is not offered: contained resources are not found alone", name
+            )
+        return None
+
+    def _elements(self, draft: _Draft, name: str, value: str) -> str | None:
+        names = tuple(dict.fromkeys(part for part in value.split(",") if part))
+        if not names or not all(re.fullmatch(r"[A-Za-z_][\w.]{0,100}", part) for part in names):
+            raise refused(name, value, "expected names of elements, separated by commas")
+        draft.elements += names
+        return None
+
+    def _include(self, draft: _Draft, name: str, value: str) -> str | None:
+        code, _, modifier = name.partition(":")
+        if modifier not in ("", "iterate"):
+            raise HubError("parameter-unknown", f"{code} has the modifier :iterate only", name[:80])
+        parts = value.split(":")
+        if len(parts) > 3 or not all(parts):
+            raise refused(name, value, "expected Type:parameter, Type:parameter:Target, Type:* or *")
+        source, param, target = (*parts, "*", "")[:3] if len(parts) > 1 else ("", "*", "")
+        if len(parts) == 1 and parts[0] != "*":
+            raise refused(name, value, "expected Type:parameter, Type:parameter:Target, Type:* or *")
+        if code == "_revinclude" and not source:
+            raise refused(name, value, "name the type that refers: Type:* or Type:parameter")
+        self._check_include(name, value, source, param, target if len(parts) == 3 else "")
+        include = Include(source, param, parts[2] if len(parts) == 3 else "", modifier == "iterate")
+        (draft.includes if code == "_include" else draft.revincludes).append(include)
+        return None
+
+    def _check_include(self, name: str, value: str, source: str, param: str, target: str) -> None:
+        for type in (source, target):
+            if type and type not in self._registry.types:
+                raise refused(name, value, f"{type[:60]!r} is not an R4 resource type")
+        if source and param != "*":
+            parameter = self._registry.of(source).get(param)
+            if parameter is None or parameter.type != "reference":
+                raise refused(name, value, f"{source} has no reference parameter {param[:60]!r}")
+            if target and target not in parameter.targets:
+                raise refused(name, value, f"{source}:{param} does not refer to {target}")
+
+
+_CHOICES: Final = {
+    "_total": ("none", "estimate", "accurate"),
+    "_summary": ("true", "text", "data", "count", "false"),
+    "_contained": ("false", "true", "both"),
+    "_containedType": ("container", "contained"),
+}
+_RESULT: Final[dict[str, Callable[[Parser, _Draft, str, str], str | None]]] = {
+    "_sort": Parser._sort,
+    "_count": Parser._count,
+    "_elements": Parser._elements,
+    "_include": Parser._include,
+    "_revinclude": Parser._include,
+    **dict.fromkeys(_CHOICES, Parser._choice),
+}
+
+
+def _order(parameter: Parameter, descending: bool) -> Order:
+    return Order(parameter.code, descending, "range" if parameter.type in RANGES else "term")
+
+
+def _ids(name: str, modifier: str, value: str) -> Expression:
+    ids = tuple(dict.fromkeys(value.split(",")))
+    if modifier not in ("", "not"):
+        raise HubError("parameter-unknown", f"the modifier :{modifier} is not offered for _id", name[:80])
+    for id in ids:
+        if not _ID.fullmatch(id):
+            raise refused(name, id, "an id has 1 to 64 letters, digits, - or .")
+    return Not(Ids(ids)) if modifier else Ids(ids)
+
+
+def _listed(name: str, modifier: str, value: str) -> Expression:
+    """``_list=42``: what List/42 refers to (R4 3.1.1.4.22)."""
+    if modifier or not all(_ID.fullmatch(id) for id in value.split(",")):
+        raise refused(
+            name, value, "expected the id of a List; functional lists such as $current-allergies are not kept"
+        )
+    return Reverse("List", "item", Ids(tuple(value.split(","))))
+
+
+def _issue(text: str, name: str) -> dict[str, Any]:
+    return {
+        "severity": "warning",
+        "code": "not-supported",
+        "diagnostics": f"{text}; it was left out of the search",
+        "expression": [f"http.{name[:80]}"],
+    }
