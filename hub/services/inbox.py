@@ -3,8 +3,9 @@
 Every inbound message is a row before it is interpreted, and its answer is kept with it. The row's state is one of
 ``received`` (not settled yet), ``stored``, ``rejected`` (the sender must mend it) and ``quarantined`` (kept, because the
 hub cannot process it yet); so *received = stored + rejected + quarantined* once nothing is under way. The key is
-channel, sender and control id: the same message again gets the stored answer and changes nothing; the same control id
-with another body is refused, and kept as a row of its own.
+channel, sender, kind and control id: the same message again gets the stored answer and changes nothing; the same key
+with another body is refused, and kept as a row of its own. The kind is part of the key because senders exist that give
+one control id to a series of messages of different types; those are different messages.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class Inbox:
 
     # --- receive ------------------------------------------------------------------------------------------------------
 
-    def receive(self, *, channel: str, sender: str, control_id: str, raw: bytes, peer: str = "") -> bytes:
+    def receive(
+        self, *, channel: str, sender: str, control_id: str, raw: bytes, kind: str = "", peer: str = ""
+    ) -> bytes:
         """Accept a message durably, process it, and give the answer to send back once all of it is on disk.
 
         Without a control id (none could be read) the content itself is the key. Raises HubError only when the store
@@ -102,7 +105,7 @@ class Inbox:
         """
         now = self._clock()
         digest = hashlib.sha256(raw).hexdigest()
-        key = "\x1f".join((channel, sender, control_id or f"sha256:{digest}"))
+        key = "\x1f".join((channel, sender, kind, control_id or f"sha256:{digest}"))
         item = self._row(
             key, digest, raw, now, {"channel": channel, "sender": sender, "control_id": control_id, "peer": peer}
         )
