@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.dicom.dataset import Attributes, text
-from hub.services.imaging import texts
+from hub.services.imaging_index import texts
 
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 OURS = "https://region-hub.example/fhir"

@@ -38,34 +38,11 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _CHARSET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 
-LONG = frozenset(vr.encode() for vr in ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
+_LONG = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+_SHORT = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
+LONG = frozenset(vr.encode() for vr in _LONG.split())
 """Value representations with a 32-bit length in explicit VR (PS3.5 7.1.2)."""
-SHORT = frozenset(
-    vr.encode()
-    for vr in [
-        "AE",
-        "AS",
-        "AT",
-        "CS",
-        "DA",
-        "DS",
-        "DT",
-        "FD",
-        "FL",
-        "IS",
-        "LO",
-        "LT",
-        "PN",
-        "SH",
-        "SL",
-        "SS",
-        "ST",
-        "TM",
-        "UI",
-        "UL",
-        "US",
-    ]
-)
+SHORT = frozenset(vr.encode() for vr in _SHORT.split())
 BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 TEXT = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """Those that (0008,0005) governs."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from adapters.dicom import dataset, part10
 from adapters.mapping.conversions import Circumstances, authority
-from hub.errors import HubError
 from hub.services.imaging import Instance
 
 PATIENTLESS = (
@@ -28,19 +27,16 @@ PATIENTLESS = (
 def read(data: bytes, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str) -> tuple[Instance, str]:
     """The instance, and what is not as its SOP class wants it ("" if nothing was found).
 
-    Raises HubError for bytes that are no data set, that name another SOP class or instance than the command does
-    (PS3.4 B.2.2), or that break a limit. A missing Study or Series Instance UID is derived from the SOP Instance UID,
-    for filing only; the bytes stay as they are.
+    Raises HubError for bytes that are no data set or that break a limit. The instance is who the message says it is,
+    also when the data set says otherwise; a missing Study or Series Instance UID is derived from the SOP Instance UID,
+    for filing only: the bytes stay as they are.
     """
     parsed = dataset.parse(data, transfer_syntax)
     attributes = parsed.attributes
-    for tag, expected in (("00080016", sop_class), ("00080018", sop_instance)):
-        found = parsed.text(tag)
-        if found and found != expected:
-            raise HubError(
-                "value", f"the data set says {found[:64]!r}, the message {expected[:64]!r}", f"({tag[:4]},{tag[4:]})"
-            )
     remarks = list(parsed.faults)
+    for tag, expected, what in (("00080016", sop_class, "SOP Class"), ("00080018", sop_instance, "SOP Instance")):
+        if parsed.text(tag) not in ("", expected):
+            remarks.append(f"data set and message differ in {what} UID")
     study, series = parsed.text("0020000D"), parsed.text("0020000E")
     if not (study and series) and not sop_class.startswith(PATIENTLESS):
         remarks.append("no Study or Series Instance UID")
@@ -87,10 +83,11 @@ def issuer(attributes: dict[str, Any], calling_ae: str) -> str:
     The same rule makes the system of PID-3 in an HL7 v2 message of that institution.
     """
     qualifiers = (attributes.get("00100024", {}).get("Value") or [{}])[0]
-    return authority(
-        dataset.text(attributes, "00100021"), dataset.text(qualifiers, "00400032"), dataset.text(qualifiers, "00400033"),
-        Circumstances(institution(calling_ae), "", ""),
-    )  # fmt: skip
+    namespace, universal, kind = (
+        dataset.text(within, tag)
+        for within, tag in ((attributes, "00100021"), (qualifiers, "00400032"), (qualifiers, "00400033"))
+    )
+    return authority(namespace, universal, kind, Circumstances(institution(calling_ae), "", ""))
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """DICOM file format: preamble, prefix and file meta information before a data set (PS3.10 7.1).
 
 The preamble is always zero, in and out: a file that is also another program's file does not get through the hub.
-What the hub writes depends on nothing but the instance and its transfer syntax, so that equal data sets are equal files.
+What the hub writes depends on the instance and its transfer syntax only, so that equal data sets are equal files.
 """
 
 from __future__ import annotations

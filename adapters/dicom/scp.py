@@ -109,8 +109,12 @@ class Scp:
                 self._associations.pop(threading.current_thread(), None)
 
     def _serve(self, connection: socket.socket) -> None:
-        limits = {"max_length": self._settings.max_pdu_bytes, "idle_seconds": self._settings.idle_seconds}
-        association = Association.accept(connection, self._negotiate, **limits)
+        association = Association.accept(
+            connection,
+            self._negotiate,
+            max_length=self._settings.max_pdu_bytes,
+            idle_seconds=self._settings.idle_seconds,
+        )
         if association is None:
             return
         with self._lock:

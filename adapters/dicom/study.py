@@ -24,7 +24,7 @@ from adapters.dicom.instance import PATIENTLESS, institution
 from hub.errors import HubError
 from hub.services.context import Context
 from hub.services.doors import Doors
-from hub.services.imaging import BY_KEYWORD, Row
+from hub.services.imaging_index import BY_KEYWORD, Row
 
 Resource = dict[str, Any]
 ENDPOINT = "hub-dicom-wado-rs"
@@ -44,13 +44,18 @@ def table() -> Mapping[str, tuple[tuple[str, str, Convert], ...]]:
 
 
 class Builder:
-    """The thread that turns quiet studies into ImagingStudy resources."""
+    """The thread that turns quiet studies into ImagingStudy resources.
+
+    The end of an association ends the wait, but not for a study that was built a moment ago: some modalities open an
+    association for every image.
+    """
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._quiet = int(doors.settings.dicom.study_quiet_seconds * 1_000_000)
         self._woken = threading.Event()
         self._stopping = False
+        self._built: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="dicom-study", daemon=True)
 
     def start(self) -> None:
@@ -71,19 +76,25 @@ class Builder:
         while not self._stopping:
             woken = self._woken.wait(max(0.1, self._quiet / 2_000_000))
             self._woken.clear()
-            self.build_waiting(0 if woken else self._quiet)
+            try:
+                self._build_waiting(0 if woken else self._quiet)
+            except HubError as error:
+                log.error("studies that wait: %s", error)
 
-    def build_waiting(self, quiet: int) -> int:
-        """Build the studies that are open and quiet for so many microseconds; how many."""
-        studies = self._doors.imaging.waiting(quiet)
-        for study in studies:
+    def _build_waiting(self, quiet: int) -> None:
+        """Build the studies that are open, and in which nothing arrived for so many microseconds."""
+        recently = self._doors.clock() - self._quiet
+        self._built = {study: time for study, time in self._built.items() if time > recently}
+        for study in self._doors.imaging.waiting(quiet):
+            if quiet == 0 and not self._stopping and study["id"] in self._built:
+                continue
+            self._built[study["id"]] = self._doors.clock()
             try:
                 submit(self._doors, study)
             except HubError as error:
                 log.error("ImagingStudy of study %s: %s", study["uid"], error)
             except Exception:
                 log.exception("ImagingStudy of study %s", study["uid"])
-        return len(studies)
 
 
 def submit(doors: Doors, study: Row) -> None:
@@ -129,20 +140,20 @@ def imaging_study(
         "resourceType": "ImagingStudy", "id": str(uuid.uuid5(uuid.NAMESPACE_OID, study["id"])), "status": "available",
         "subject": subject(study), **_elements("study", study["attributes"], circumstances),
     }  # fmt: skip
-    return built | {
+    summary: Resource = {
         "endpoint": [{"reference": f"Endpoint/{ENDPOINT}"}],
         "numberOfSeries": len(parts),
         "numberOfInstances": sum(part["numberOfInstances"] for part in parts),
         "series": parts,
     }
+    return built | summary
 
 
 def instance_attributes(row: Row) -> dict[str, Any]:
     """Attributes of an instance row, with the UIDs it is filed under."""
-    return row["attributes"] | {
-        "00080018": {"vr": "UI", "Value": [row["uid"]]},
-        "00080016": {"vr": "UI", "Value": [row["sopClass"]]},
-    }
+    attributes: Resource = row["attributes"]
+    filed = {"00080018": {"vr": "UI", "Value": [row["uid"]]}, "00080016": {"vr": "UI", "Value": [row["sopClass"]]}}
+    return attributes | filed
 
 
 def _elements(level: str, attributes: dict[str, Any], circumstances: Circumstances) -> Resource:
@@ -196,9 +207,14 @@ def patient(study: Row) -> Resource:
 
 def endpoint(base: str) -> Resource:
     """Where the studies are read: this hub's DICOMweb origin server (R4 Endpoint)."""
+    kind = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
     return {
-        "resourceType": "Endpoint", "id": ENDPOINT, "status": "active", "name": "region-hub DICOMweb",
-        "connectionType": {"system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type", "code": "dicom-wado-rs"},
-        "payloadType": [{"text": "DICOM WADO-RS"}], "payloadMimeType": ["application/dicom", "application/dicom+json"],
+        "resourceType": "Endpoint",
+        "id": ENDPOINT,
+        "status": "active",
+        "connectionType": {"system": kind, "code": "dicom-wado-rs"},
+        "name": "region-hub DICOMweb",
+        "payloadType": [{"text": "DICOM WADO-RS"}],
+        "payloadMimeType": ["application/dicom", "application/dicom+json"],
         "address": f"{base.rstrip('/')}/dicom-web",
-    }  # fmt: skip
+    }

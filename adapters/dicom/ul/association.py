@@ -105,7 +105,7 @@ class Association:
 
     @classmethod
     def request(cls, address: tuple[str, int], asked: pdu.Associate, *, idle_seconds: float) -> Association:
-        """Open an association as requestor. OSError when the peer is not there, HubError("forbidden") when it refuses."""
+        """Open an association as requestor. OSError when nobody is there, HubError("forbidden") when it is refused."""
         connection = socket.create_connection(address, timeout=min(idle_seconds, 10.0))
         self = cls(connection, max_length=asked.max_length, idle_seconds=idle_seconds)
         self.called, self.calling = asked.called, asked.calling

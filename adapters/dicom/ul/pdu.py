@@ -34,7 +34,7 @@ _PDV = Struct(">LBB")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Presentation context (PS3.8 9.3.2.2, 9.3.3.2). ``result`` 0 acceptance, 3 abstract, 4 transfer syntaxes not supported."""
+    """Presentation context (PS3.8 9.3.2.2, 9.3.3.2). ``result`` 0 accepts; 3: no such abstract, 4: transfer syntax."""
 
     id: int
     abstract: str
