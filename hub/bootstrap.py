@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hub.api.server import HttpServer
 from hub.audit.record import Audit
@@ -33,7 +34,6 @@ from hub.services.query import QueryService
 from hub.services.transaction import Transactions
 from hub.settings import LOOPBACK, Settings
 from hub.store.blobs import FileBlobs
-from hub.store.mongo import MongoStore
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
 from terminology.service import Terminology
@@ -69,6 +69,8 @@ def open_store(settings: Settings, clock: Callable[[], int]) -> Store:
         settings.data.mkdir(parents=True, exist_ok=True)
         return SqliteStore(settings.data / "hub.sqlite3", clock=clock, snapshot_seconds=settings.search.page_seconds)
     if settings.store.startswith(("mongodb://", "mongodb+srv://")):
+        from hub.store.mongo import MongoStore  # the driver is loaded only where it is used
+
         return MongoStore(settings.store, clock=clock, snapshot_seconds=settings.search.page_seconds)
     raise HubError("configuration", f"store = {settings.store!r} is neither sqlite nor a mongodb:// address", "store")
 
@@ -85,14 +87,16 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     store = open_store(settings, clock)
     blobs = FileBlobs(settings.data / "blobs")
     databases = Databases(registry, clock)
-    parser = Parser(registry, settings.search)
+    parser = Parser(registry, settings.search, clock=clock, zone=ZoneInfo(settings.time_zone))
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
     validator = Validator(standard)
     linker = Linker(databases)
     written = validator if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
-    terminology = Terminology()
+    query = QueryService(
+        store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search.page_seconds
+    )
     doors = Doors(
         settings=settings,
         data=settings.data,
@@ -113,7 +117,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         identity=Identity(store, databases, linker, cards),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
-        terminology=terminology,
+        terminology=Terminology(clock),
         checks=Checks(()),
     )
     installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
