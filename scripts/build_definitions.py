@@ -39,8 +39,23 @@ KEPT = {
     "OperationDefinition": "url name kind affectsState code resource system type instance parameter",
 }
 PROSE = frozenset(
-    "short comment requirements alias mapping example isModifierReason meaningWhenMissing xpath orderMeaning "
-    "documentation description source representation condition".split()
+    [
+        "short",
+        "comment",
+        "requirements",
+        "alias",
+        "mapping",
+        "example",
+        "isModifierReason",
+        "meaningWhenMissing",
+        "xpath",
+        "orderMeaning",
+        "documentation",
+        "description",
+        "source",
+        "representation",
+        "condition",
+    ]
 )
 KEPT_EXTENSIONS = (
     "http://hl7.org/fhir/StructureDefinition/regex",

@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from hub.fhir.paths import direct
+from hub.fhir.paths import direct, types
 from hub.fhir.paths.compile import closure
 from hub.fhir.paths.parse import parse
 from hub.fhir.paths.scope import Env, Items, Scope, Terminology, type_info
@@ -27,10 +27,12 @@ class Path:
 
     __slots__ = ("_direct", "_run", "expression", "root")
 
-    def __init__(self, expression: str, root: str | None = None) -> None:
+    def __init__(self, expression: str, root: str | None = None, strict: bool = False) -> None:
         self.expression = expression
         self.root = root
         tree = parse(expression)
+        if strict and root:
+            types.check(tree, root)
         self._run = closure(tree)
         self._direct: Callable[[dict[str, Any]], list[tuple[Any, str]]] | None = (
             direct.route(tree, root) if root else None
@@ -68,9 +70,12 @@ class Path:
 
 
 @lru_cache(maxsize=8192)
-def compile(expression: str, root: str | None = None) -> Path:
-    """The compiled expression. Raises HubError ``value`` for what is not FHIRPath, ``too-costly`` for what is too long."""
-    return Path(expression, root)
+def compile(expression: str, root: str | None = None, *, strict: bool = False) -> Path:
+    """The compiled expression; ``strict`` also refuses members that the root's definition does not have.
+
+    Raises HubError ``value`` for what is not FHIRPath, ``too-costly`` for what is too long.
+    """
+    return Path(expression, root, strict)
 
 
 def _plain(item: Any) -> tuple[Any, str] | None:

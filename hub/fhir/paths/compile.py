@@ -7,11 +7,11 @@ from hub.fhir import definitions
 from hub.fhir.paths import fhir, functions, numbers, strings
 from hub.fhir.paths.operators import OPERATORS, number
 from hub.fhir.paths.parse import Binary, Call, External, Index, Literal, Member, Sign, Tree, TypeTest, Variable
-from hub.fhir.paths.scope import Closure, Items, Node, Scope, integer, is_type, member, one, wrong
-from hub.fhir.paths.values import Quantity
+from hub.fhir.paths.scope import Closure, Items, Scope, integer, is_type, member, one, wrong
+from hub.fhir.paths.values import Node, Quantity
 
 EAGER = functions.EAGER | strings.EAGER | numbers.EAGER | fhir.EAGER
-LAZY = functions.LAZY | fhir.LAZY
+LAZY = functions.LAZY
 TYPED = frozenset({"is", "as", "ofType"})
 
 _CONSTANTS = {

@@ -6,7 +6,8 @@ from typing import Any
 
 from hub.fhir import narrative
 from hub.fhir.paths.functions import table
-from hub.fhir.paths.scope import Closure, Items, Node, Scope, member, one, resource_node, system, text, values, wrong
+from hub.fhir.paths.scope import Items, Scope, member, one, resource_node, system, text, values, wrong
+from hub.fhir.paths.values import Node
 from hub.fhir.reference import parse
 
 
@@ -137,7 +138,6 @@ def check_modifiers(scope: Scope, items: Items, *known: Items) -> Items:
     return items
 
 
-LAZY: dict[str, Any] = {}
 EAGER = table(
     ("extension", extension, 1, 1),
     ("hasExtension", extensions_of, 1, 1),
@@ -151,5 +151,3 @@ EAGER = table(
     ("checkModifiers", check_modifiers, 0, 99),
     ("htmlChecks", html_checks, 0, 0),
 )
-
-__all__ = ["EAGER", "LAZY", "Closure"]

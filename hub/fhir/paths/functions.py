@@ -96,7 +96,7 @@ def iif(scope: Scope, items: Items, criterion: Closure, then: Closure, otherwise
     """``iif(criterion, true-result [, otherwise-result])``; only the chosen branch runs."""
     if len(items) > 1:
         raise wrong("iif needs one item")
-    inner = scope.inner(items[0]) if items else scope
+    inner = Scope(scope.env, items, scope.index, scope.total, scope.variables)
     value = one(criterion(inner), "criterion")
     if value is not None and not isinstance(value, bool):
         raise wrong("iif needs a Boolean criterion")

@@ -115,18 +115,9 @@ def _edge(value: Decimal, digits: int | None, high: bool) -> Decimal | None:
     exponent = value.as_tuple().exponent
     own = max(0, -exponent) if isinstance(exponent, int) else 0
     half = Decimal(5).scaleb(-own - 1)
-    edge = value + half if high else value - half
-    if places <= own:
-        edge = value if places == own and not high and False else edge
-    return edge.quantize(
-        Decimal(1).scaleb(-places), ROUND_CEILING if high and places < own else _toward(high, places, own)
-    )
-
-
-def _toward(high: bool, places: int, own: int) -> str:
-    if places < own:
-        return ROUND_CEILING if high else ROUND_FLOOR
-    return ROUND_HALF_UP if high else ROUND_FLOOR
+    if high:
+        return (value + half).quantize(Decimal(1).scaleb(-places), ROUND_CEILING)
+    return (value - half).quantize(Decimal(1).scaleb(-places), ROUND_FLOOR)
 
 
 def comparable(scope: Scope, items: Items, other: Items) -> Items:

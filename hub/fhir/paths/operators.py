@@ -6,9 +6,9 @@ from collections.abc import Callable
 from decimal import Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from typing import Any
 
-from hub.fhir.paths.scope import Items, Node, logical, one, system, truth, values, wrong
+from hub.fhir.paths.scope import Items, logical, one, system, truth, wrong
 from hub.fhir.paths.units import canonical, product, quotient
-from hub.fhir.paths.values import CALENDAR_UNITS, Quantity, Temporal
+from hub.fhir.paths.values import CALENDAR_UNITS, Node, Quantity, Temporal
 
 Operator = Callable[[Items, Items], Items]
 _NUMBERS = (int, Decimal)
@@ -27,7 +27,7 @@ def same(one_item: Any, other: Any) -> bool | None:
     left, right = system(one_item), system(other)
     if isinstance(left, Temporal) or isinstance(right, Temporal):
         pair = _moments(left, right)
-        if pair is None:
+        if pair is None or (pair[0].kind == "time") != (pair[1].kind == "time"):
             return False
         order = pair[0].compare(pair[1])
         return None if order is None else order == 0
@@ -405,5 +405,3 @@ OPERATORS: dict[str, Operator] = {
     "mod": arithmetic(modulo),
     "&": concatenate,
 }
-
-__all__ = ["OPERATORS", "alike", "distinct", "equal", "number", "order", "same", "values"]

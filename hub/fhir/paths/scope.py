@@ -109,6 +109,8 @@ def member(nodes: Items, name: str) -> Items:
                 _members(node.value, node.model, name, found)
             elif node.extra and type(node.extra) is dict and name in ("extension", "id"):
                 _members(node.extra, "Element", name, found)
+        elif type(node) is TypeInfo and name in ("namespace", "name"):
+            found.append(getattr(node, name))
     return found
 
 
@@ -288,8 +290,3 @@ def is_type(item: Any, name: str) -> bool:
     if space == "System":
         return False
     return local in supertypes(info.name) or local == info.name
-
-
-def matches_type(item: Any, name: str) -> bool:
-    """``is_type``, and a FHIR primitive also counts as the System type it converts to (``as(Quantity)``)."""
-    return is_type(item, name)

@@ -138,19 +138,17 @@ class Temporal:
 
     def _moved(self, by: timedelta) -> tuple[Any, ...]:
         """The parts a duration later, at the same precision; OverflowError outside the years 1 to 9999."""
-        days, clock = (self.parts[:3], self.parts[3:]) if self.kind != "time" else ((), self.parts)
-        full = (*clock, 0, 0, Decimal(0))[: 3 if len(clock) < 3 else 3]
+        calendar, clock = ((), self.parts) if self.kind == "time" else (self.parts[:3], self.parts[3:])
         hour, minute, second = (*clock, *(0, 0, Decimal(0))[len(clock) :])
-        micro = int(Decimal(second) * 1_000_000)
-        moment = timedelta(hours=hour, minutes=minute, microseconds=micro) + by
-        rest = moment - timedelta(days=moment.days)
-        seconds, hours = rest.seconds, rest.seconds // 3600
-        exact = Decimal(seconds % 60) + Decimal(rest.microseconds) / 1_000_000
-        turned: tuple[Any, ...] = (hours, seconds // 60 % 60, exact)[: len(clock)]
-        if not days:
+        moment = timedelta(hours=hour, minutes=minute, microseconds=int(second * 1_000_000)) + by
+        seconds = Decimal(moment.seconds % 60) + (Decimal(moment.microseconds) / 1_000_000).quantize(Decimal("0.001"))
+        if moment.microseconds == 0 and Decimal(second) == int(second) and len(str(second)) <= 2:
+            seconds = Decimal(moment.seconds % 60)
+        turned: tuple[Any, ...] = (moment.seconds // 3600, moment.seconds // 60 % 60, seconds)[: len(clock)]
+        if not calendar:
             return turned
-        day = date(*(*days, 1, 1)[:3]) + timedelta(days=moment.days)
-        return (day.year, day.month, day.day)[: len(days)] + turned if full else turned
+        day = date(*[*calendar, 1, 1][:3]) + timedelta(days=moment.days)
+        return (day.year, day.month, day.day)[: len(calendar)] + turned
 
     def plus(self, quantity: Quantity, sign: int = 1) -> Temporal | None:
         """Date arithmetic (FHIRPath 2.0, 6.6.7): None outside the years 1 to 9999."""
@@ -160,7 +158,7 @@ class Temporal:
             if unit in ("year", "month"):
                 parts = self._months(int(amount) * (12 if unit == "year" else 1))
             else:
-                parts = self._seconds(unit, amount)
+                parts = self._seconds(unit, amount, quantity.unit in _EXACT)
         except (OverflowError, ValueError):
             return None
         return None if parts is None else Temporal(self.kind, parts, self.offset, self._format(parts))
@@ -178,10 +176,9 @@ class Temporal:
             moved = (year, month + 1, min(self.parts[2], days_in_month(year, month + 1)), *self.parts[3:])
         return moved[: len(self.parts)]
 
-    def _seconds(self, unit: str, amount: Decimal) -> tuple[Any, ...] | None:
+    def _seconds(self, unit: str, amount: Decimal, exact: bool) -> tuple[Any, ...] | None:
         if unit not in _SECONDS:
             return None
-        exact = unit in ("second", "millisecond")
         seconds = (amount if exact else Decimal(int(amount))) * _SECONDS[unit]
         if self.kind != "time" and len(self.parts) < 3:
             days = int(seconds / 86400)
@@ -229,16 +226,17 @@ _SECONDS = {
     "second": Decimal(1),
     "millisecond": Decimal("0.001"),
 }
+# Only these count parts of a unit (6.6.7: decimals of the others are ignored).
+_EXACT = frozenset({"second", "millisecond", "ms"})
 _PRECISION = {3: "day", 4: "hour", 5: "minute", 6: "millisecond"}
 _DURATIONS = {"wk": "week", "d": "day", "h": "hour", "min": "minute", "s": "second", "ms": "millisecond"}
 
 
 def _seconds_text(value: Any) -> str:
-    whole = int(value)
-    fraction = plain(Decimal(value) - whole)
-    if fraction in ("0", "0.000") and not (isinstance(value, Decimal) and value.as_tuple().exponent == -3):
-        return f"{whole:02d}"
-    return f"{whole:02d}." + f"{Decimal(value) - whole:.3f}"[2:]
+    """Two digits, and the fraction when the precision has one."""
+    exponent = Decimal(value).as_tuple().exponent
+    places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+    return f"{value:0{places + 3}.{places}f}" if places else f"{int(value):02d}"
 
 
 def _zone(minutes: int) -> str:

@@ -27,7 +27,9 @@ class Structure:
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._models: dict[str, Callable[[Json, Place, Report], None]] = {}
-        self._primitives = {name: primitives.check(name) for name, kind in definitions.types.items() if kind == "primitive-type"}
+        self._primitives = {
+            name: primitives.check(name) for name, kind in definitions.types.items() if kind == "primitive-type"
+        }
 
     def resource(self, value: Any, place: Place, report: Report) -> None:
         """A resource of any type."""
