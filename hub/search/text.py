@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _ASCII = {ord(mark): None for mark in "!\"#%&'()*,-./:;?@[\\]_{}"}
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
+@lru_cache(maxsize=16384)
 def normalised(text: str) -> str:
     """The form in which two strings are compared; the same again for a text that already has it. May be empty."""
     if text.isascii():
