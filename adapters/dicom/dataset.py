@@ -7,6 +7,8 @@ count and inflated size. Binary values longer than ``MAX_INLINE`` become BulkDat
 from __future__ import annotations
 
 import base64
+import math
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -292,7 +294,7 @@ class _Reader:
             return [f"{a:04X}{b:04X}" for a, b in zip(flat[::2], flat[1::2], strict=True)]
         values = Struct(f"{code[0]}{count}{code[1]}").unpack_from(raw)
         if vr in ("FL", "FD"):
-            return [number if number - number == 0 else str(number) for number in values]
+            return [number if math.isfinite(number) else None for number in values]
         return list(values)
 
 
@@ -331,19 +333,17 @@ def _name(part: str) -> dict[str, str] | None:
     return {group: text.rstrip("^ ") for group, text in groups if text.strip("^ ")} or None
 
 
-def _decimal(part: str) -> float | int | str:
+def _decimal(part: str) -> float | int | None:
+    """DS as a JSON number; null for what is none, as a reader of JSON numbers could do nothing with it."""
     try:
         number = float(part)
     except ValueError:
-        return part
-    return int(part) if part.lstrip("+-").isdecimal() else number if number - number == 0 else part
+        return None
+    return int(part) if part.lstrip("+-").isdecimal() else number if math.isfinite(number) else None
 
 
-def _integer(part: str) -> int | str:
-    try:
-        return int(part)
-    except ValueError:
-        return part
+def _integer(part: str) -> int | None:
+    return int(part) if re.fullmatch(r"[+-]?[0-9]{1,19}", part) else None
 
 
 _CONVERT: dict[str, Callable[[str], Any]] = {"PN": _name, "DS": _decimal, "IS": _integer}
