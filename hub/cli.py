@@ -297,17 +297,18 @@ def bench(
     out.print(table)
 
 
-def install_commands() -> None:
-    """Hang the verbs of the other packages below ``hub``."""
+def install_commands(verb: str | None = None) -> None:
+    """Hang the verbs of the other packages below ``hub``; only ``verb`` when it is given, so that the others load nothing."""
     for point in sorted(entry_points(group="hub.commands"), key=lambda one: one.name):
-        app.add_typer(point.load(), name=point.name)
+        if verb is None or verb == point.name:
+            app.add_typer(point.load(), name=point.name)
 
 
 def main() -> None:
     """The console script: HubError is one message and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        install_commands()
+        install_commands(next((word for word in sys.argv[1:] if not word.startswith("-")), None))
         app()
     except HubError as error:
         err.print(f"hub: {error.diagnostics}" + (f" ({error.at})" if error.at else ""), style="red", markup=False)

@@ -54,7 +54,7 @@ def status_router(doors: Doors) -> APIRouter:
             "uptime_seconds": round(time.monotonic() - started, 1),
             "change": doors.store.last_seq(),
             "databases": doors.store.statistics(),
-            "inbox": doors.store.item_counts("inbox"),
+            "inbox": doors.inbox.counts(),
         }
 
     return router
