@@ -111,9 +111,14 @@ def _run(
         typer.echo(f"simulate: {error}", err=True)
         raise typer.Exit(2) from None
     manifest = {
-        "scenario": scenario, "seed": seed, "version": region.VERSION, "digest": region.digest(log),
-        "residents": len({sending.resident for sending in log} - {None}), **account.summary(), "lookup": lookup(residents, log),
-    }  # fmt: skip
+        "scenario": scenario,
+        "seed": seed,
+        "version": region.VERSION,
+        "digest": region.digest(log),
+        "residents": len({sending.resident for sending in log} - {None}),
+        **account.summary(),
+        "lookup": lookup(residents, log),
+    }
     typer.echo(json.dumps(manifest, ensure_ascii=False, indent=2) if as_json else _text(manifest))
     if manifest["refused"] and not as_json:
         raise typer.Exit(1)

@@ -71,7 +71,7 @@ def card_index(text: str) -> str | None:
 def name_form(text: str) -> str:
     """A name for comparison: NFKC, one kind of middle dot, no spaces, case folded."""
     folded = unicodedata.normalize("NFKC", text[:_LONGEST]).translate(_DOTS).casefold()
-    return "".join(folded.split())
+    return unicodedata.normalize("NFKC", "".join(folded.split()))
 
 
 def name_text(name: dict[str, Any]) -> str:
