@@ -1,0 +1,216 @@
+"""HL7 v2 as the inbox sees it: a message in, a Bundle out; an outcome in, an acknowledgement out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from adapters.hl7v2 import ack
+from adapters.hl7v2.message import Message, Segment, header_of, parse, path
+from adapters.mapping import conversions, tables
+from adapters.mapping.conversions import Circumstances
+from adapters.mapping.engine import NAMESPACE, Engine, Mapped, Run
+from hub.errors import HubError
+from hub.services.inbox import Inbound, Interpretation, Settled
+
+CHANNEL = "hl7v2"
+ENVELOPE = {"MSH", "EVN"}
+"""Segments that go into the Provenance, not through a table."""
+
+
+class Positions:
+    """Reads positions of the condition language in the segments in view (``adapters.mapping.datatypes.Reader``)."""
+
+    def value(self, position: str) -> Callable[[Run], str]:
+        """``PID-3[2].4.2`` of the latest PID in view; a bare segment name is its own text."""
+        where = path(position)
+        if not where.field:
+            return lambda run: where.segment if where.segment in run.latest else ""
+        repetition = where.repetition or 1
+
+        def value(run: Run) -> str:
+            segment = run.latest.get(where.segment)
+            if segment is None:
+                return ""
+            text = segment.raw(where.field, repetition, where.component, where.subcomponent)  # type: ignore[attr-defined]
+            return str(run.delimiters.unescape(text, run.codec))
+
+        return value
+
+    def count(self, position: str) -> Callable[[Run], int]:
+        """Repetitions of a field."""
+        where = path(position)
+
+        def count(run: Run) -> int:
+            segment = run.latest.get(where.segment)
+            return 0 if segment is None else len(segment.repetitions(where.field))  # type: ignore[attr-defined]
+
+        return count
+
+
+@cache
+def engine() -> Engine:
+    """The compiled mapping tables of this adapter."""
+    return Engine(tables.load(files("adapters.hl7v2").joinpath("tables")), Positions())
+
+
+def sender_of(header: Segment) -> str:
+    """MSH-3 and MSH-4 as sent: who the inbox thinks the message is from."""
+    return f"{header.field(3)}|{header.field(4)}"
+
+
+def identity_of(header: Segment) -> str:
+    """What makes a sender's message the same message: MSH-10, and MSH-9, since senders count per type."""
+    control_id = header.field(10)
+    return f"{control_id} {header.raw(9, 1, 1)}^{header.raw(9, 1, 2)}" if control_id else ""
+
+
+def circumstances_of(message: Message, zone: str) -> Circumstances:
+    """Who sent a message and when, as the conversions need it."""
+    header = message.header
+    application, facility = (_name(message, number) for number in (3, 4))
+    time = header.raw(7, 1, 1)
+    offset = time[-5:] if len(time) > 5 and time[-5] in "+-" and time[-4:].isdigit() else ""
+    return Circumstances(facility or application or "unknown", conversions.source(facility, application), zone, offset)
+
+
+def _name(message: Message, number: int) -> str:
+    """An HD as one name: the namespace, else the universal id."""
+    return message.value(message.header, number, 1, 1) or message.value(message.header, number, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A message, what became of it, and who sent it."""
+
+    message: Message
+    mapped: Mapped
+    circumstances: Circumstances
+
+
+def translate(message: Message, zone: str) -> Translation:
+    """Map a message. HubError: ``event-unknown``, or ``structure`` when one block holds two messages."""
+    heads = message.all("MSH")
+    if len(heads) > 1:
+        raise HubError("structure", "the block holds more than one MSH segment; send one message a block", "MSH[2]")
+    kind = message.kind
+    if not kind:
+        raise HubError("required", "MSH-9 does not say which message this is", "MSH-9")
+    circumstances = circumstances_of(message, zone)
+    segments = [segment for segment in message.segments if segment.is_line()]
+    mapped = engine().run(
+        kind, segments, delimiters=message.delimiters, codec=message.codec, circumstances=circumstances
+    )
+    for resource in mapped.resources:
+        resource["meta"] = {"source": circumstances.source}
+    return Translation(message, mapped, circumstances)
+
+
+def bundle_of(translation: Translation, origin: str, received: int) -> dict[str, Any]:
+    """A transaction Bundle: every resource as PUT under its id, and the Provenance that leads to the raw message."""
+    resources = translation.mapped.resources
+    entries = [*resources, _provenance(translation, origin, received)] if resources else []
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
+            for one in entries
+        ],
+    }
+
+
+def _provenance(translation: Translation, origin: str, received: int) -> dict[str, Any]:
+    """Where the resources of one message came from: the inbox item, its sender, its event (R4 Provenance)."""
+    message, circumstances = translation.message, translation.circumstances
+    provenance: dict[str, Any] = {
+        "resourceType": "Provenance",
+        "id": str(uuid.uuid5(NAMESPACE, f"Provenance\x1f{origin}")),
+        "meta": {"source": circumstances.source},
+        "target": [{"reference": f"{one['resourceType']}/{one['id']}"} for one in translation.mapped.resources],
+        "recorded": datetime.fromtimestamp(received / 1e6, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
+        "activity": {"coding": [_event(message)]},
+        "agent": [{"who": {"identifier": {"value": circumstances.source}, "display": sender_of(message.header)}}],
+        "entity": [
+            {
+                "role": "source",
+                "what": {
+                    "identifier": {"system": f"{conversions.OURS}/inbox", "value": origin},
+                    "display": f"{message.kind} {message.control_id}".strip(),
+                },
+            }
+        ],
+    }
+    occurred = event_time(message, circumstances)
+    if occurred:
+        provenance["occurredDateTime"] = occurred
+    return provenance
+
+
+def _event(message: Message) -> dict[str, str]:
+    event = message.value(message.header, 9, 1, 2)
+    if event:
+        return {"system": "http://terminology.hl7.org/CodeSystem/v2-0003", "code": event}
+    return {"system": "http://terminology.hl7.org/CodeSystem/v2-0076", "code": message.value(message.header, 9, 1, 1)}
+
+
+def event_time(message: Message, circumstances: Circumstances) -> str | None:
+    """When the event happened: EVN-6, else EVN-2, else MSH-7."""
+    for position in ("EVN-6", "EVN-2", "MSH-7"):
+        time = conversions.date_time(message[position], circumstances)
+        if time:
+            return time
+    return None
+
+
+class Interpreter:
+    """The reader of the channel ``hl7v2`` (``hub.services.inbox.Interpreter``)."""
+
+    def __init__(self, clock: Callable[[], int], new_id: Callable[[], str], time_zone: str, language: str) -> None:
+        self._clock = clock
+        self._new_id = new_id
+        self._zone = time_zone
+        self._language = language
+
+    def interpret(self, inbound: Inbound) -> Interpretation:
+        """HubError: ``structure`` for what is no message, ``event-unknown`` for what no table serves."""
+        message = parse(inbound.raw)
+        if message.header.raw(9, 1, 1) in ack.ANSWERS:
+            return Interpretation(None, message.kind, {"answer_to": message["MSA-2"], "code": message["MSA-1"]})
+        translation = translate(message, self._zone)
+        facts = {
+            "version": message.version,
+            "charset": message.codec,
+            "charset_rule": message.decoded.rule,
+            "event_time": event_time(message, translation.circumstances),
+            "unmapped": [name for name in translation.mapped.unmapped if name not in ENVELOPE],
+            "problems": [[problem.at, problem.value, problem.why] for problem in translation.mapped.problems[:100]],
+            "cleared": translation.mapped.cleared,
+            "findings": [finding.rule for finding in message.encoding_findings()],
+        }
+        return Interpretation(bundle_of(translation, inbound.id, inbound.received), message.kind, facts)
+
+    def answer(self, inbound: Inbound, settled: Settled) -> bytes:
+        """The acknowledgement of a settled message; b"" when none is due."""
+        return self.refuse(*header_of(inbound.raw), settled.error)
+
+    def refuse(self, header: Segment, codec: str, error: HubError | None) -> bytes:
+        """The acknowledgements that ``header`` asks for, as blocks joined by the block's end and start bytes."""
+        now = datetime.fromtimestamp(self._clock() / 1e6, UTC).astimezone(ZoneInfo(self._zone))
+        messages = [
+            ack.build(
+                header, code, error if code not in ("AA", "CA") else None,
+                control_id=ack.fresh_control_id(self._new_id), time=now.strftime("%Y%m%d%H%M%S%z"),
+                codec=codec, language=self._language,
+            )
+            for code in ack.answers(header, error)
+        ]  # fmt: skip
+        return b"\x1c\r\x0b".join(messages)

@@ -1,0 +1,402 @@
+"""Runs the mapping tables: a message in, a transaction Bundle of FHIR resources out.
+
+Tables are compiled once into closures. A message is then walked segment by segment: each finds its place in the group
+structure of the message table, fills the resources of its rows, and drops what an earlier turn of the same group had in
+view; so an OBX belongs to the OBR before it. Identifiers of resources are UUIDs of what identifies them (``keys.csv``),
+never of their place in the message.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from adapters.mapping.conversions import Circumstances
+from adapters.mapping.datatypes import Compiler, Reader
+from adapters.mapping.tables import Key, MessageRow, Tables
+from hub.errors import HubError
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://region-hub.example/fhir/id")
+Resource = dict[str, Any]
+
+
+class Segment(Protocol):
+    """A segment of the source: a name, and field texts by number."""
+
+    name: str
+    index: int
+
+    @property
+    def fields(self) -> Sequence[str]: ...
+
+
+@dataclass(slots=True)
+class Entry:
+    """A resource under construction."""
+
+    resource: Resource
+    label: str
+    segment: Segment
+    owner: bool = True
+    scope: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    references: list[dict[str, str]] = field(default_factory=list)
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A value that no row could take: its position, the text, and why."""
+
+    at: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The outcome: resources in order, values left out, segments no row maps, elements to delete by reference."""
+
+    resources: list[Resource]
+    problems: list[Problem]
+    unmapped: list[str]
+    cleared: dict[str, list[str]]
+
+
+class Run:
+    """One message on its way through the tables; what closures see."""
+
+    __slots__ = (
+        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level", "made", "parts",
+        "piece", "problems", "segment",
+    )  # fmt: skip
+
+    def __init__(
+        self, delimiters: Any, codec: str, circumstances: Circumstances, keys: dict[str, tuple[Key, ...]]
+    ) -> None:
+        self.delimiters = delimiters
+        self.codec = codec
+        self.circumstances = circumstances
+        self.keys = keys
+        self.entries: list[Entry] = []
+        self.current: dict[str, Entry] = {}
+        self.labels: dict[str, list[Entry]] = {}
+        self.latest: dict[str, Segment] = {}
+        self.made: dict[str, Entry] = {}
+        self.problems: list[Problem] = []
+        self.cleared: list[tuple[Entry, str]] = []
+        self.segment: Segment
+        self.piece = ""
+        self.parts: list[str] = []
+        self.level = 0
+
+    def refuse(self, at: str, value: str, why: str) -> None:
+        """Note a value that is left out."""
+        self.problems.append(Problem(at, value[:80], why))
+
+    def refer(self, type: str, content: Resource) -> dict[str, str] | None:
+        """A reference to a resource described inside a field (a Practitioner in an XCN); made once a message."""
+        entry = Entry({"resourceType": type, **content}, type, self.segment)
+        if not self._identify(entry):
+            return None
+        known = self.made.setdefault(entry.key, entry)
+        if known is entry:
+            self.entries.append(entry)
+        return {"reference": f"{type}/{known.resource['id']}"}
+
+    def link(self, target: Entry) -> dict[str, str]:
+        """A reference whose text is set when the target has its id."""
+        reference = {"reference": ""}
+        target.references.append(reference)
+        return reference
+
+    # --- identity
+
+    def _identify(self, entry: Entry) -> bool:
+        type = entry.resource["resourceType"]
+        for rule in self.keys.get(type, ()):
+            parts = [self._part(entry, part) for part in rule.parts]
+            if all(part is not None for part in parts):
+                text = "\x1f".join((self.circumstances.facility, type, rule.parts[0], *(part or "" for part in parts)))
+                entry.key = text
+                entry.resource["id"] = str(uuid.uuid5(NAMESPACE, text))
+                return True
+        return False
+
+    def _part(self, entry: Entry, part: str) -> str | None:
+        """One part of a key: an element of the resource, or a field of its segment; None when a must is missing."""
+        optional = part.endswith("?")
+        part = part.rstrip("?")
+        if "-" in part:
+            _, number = part.split("-")
+            fields = entry.segment.fields
+            value: Any = fields[int(number)] if int(number) < len(fields) else ""
+        else:
+            value = entry.resource
+            for name in part.split("."):
+                value = (value[0] if value else {}) if isinstance(value, list) and name != "*" else value
+                value = value.get(name, "") if isinstance(value, dict) else ""
+        text = _text(value)
+        return text if text or optional else None
+
+    def finish(self) -> list[Resource]:
+        """Give every resource its id, in order of creation, and write the references to it."""
+        seen: dict[str, Entry] = {}
+        resources: list[Resource] = []
+        for entry in self.entries:
+            if "id" not in entry.resource and not self._identify(entry):
+                self.refuse(
+                    entry.segment.name, "", f"nothing identifies this {entry.resource['resourceType']}; it is left out"
+                )
+                _unlink(entry)
+                continue
+            first = self._again(entry, seen)
+            for reference in entry.references:
+                reference["reference"] = f"{first.resource['resourceType']}/{first.resource['id']}"
+            if first is entry:
+                resources.append(entry.resource)
+        return resources
+
+    def _again(self, entry: Entry, seen: dict[str, Entry]) -> Entry:
+        """The same key a second time: the same resource, or by ``keys.csv`` another one with a number."""
+        first = seen.setdefault(entry.key, entry)
+        if first is entry:
+            return entry
+        type = entry.resource["resourceType"]
+        if next(rule for rule in self.keys[type] if entry.key.split("\x1f")[2] == rule.parts[0]).merge:
+            for name, value in entry.resource.items():
+                first.resource.setdefault(name, value)
+            return first
+        number = 2
+        while (key := f"{entry.key}\x1f{number}") in seen:
+            number += 1
+        seen[key] = entry
+        entry.key = key
+        entry.resource["id"] = str(uuid.uuid5(NAMESPACE, key))
+        return entry
+
+
+def _unlink(entry: Entry) -> None:
+    for reference in entry.references:
+        reference.pop("reference")
+        reference["display"] = "not identified"
+
+
+def _text(value: Any) -> str:
+    """What of an element identifies: system and value of an Identifier, codes of a CodeableConcept, a reference."""
+    if isinstance(value, list):
+        return "\x1e".join(filter(None, (_text(one) for one in value)))
+    if isinstance(value, dict):
+        if "reference" in value or value.keys() == {"display"}:
+            return str(value.get("reference", ""))
+        if "coding" in value or "text" in value:
+            first = (value.get("coding") or [{}])[-1]
+            return (
+                f"{first.get('system', '')}|{first.get('code', '')}"
+                if first.get("code")
+                else _text(value.get("text", ""))
+            )
+        if "value" in value:
+            code = (value.get("type", {}).get("coding") or [{}])[0].get("code", "")
+            return f"{value.get('system', '')}|{value['value']}|{code}"
+        return "\x1d".join(_text(one) for one in value.values())
+    return str(value)
+
+
+# --- message tables ----------------------------------------------------------------------------------------------------
+
+Step = Callable[[Run, Segment], None]
+
+
+@dataclass(slots=True)
+class Place:
+    """A segment's place in a message table: its groups, outermost first, and the steps of its rows."""
+
+    number: int
+    groups: tuple[str, ...]
+    steps: list[Step]
+
+
+@dataclass(slots=True)
+class Group:
+    """What a group's rows bring into view: segments, resources, and of those the ones of groups within it."""
+
+    first: int
+    segments: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
+    inner: set[str] = field(default_factory=set)
+
+
+class Structure:
+    """One message table, compiled."""
+
+    def __init__(self, name: str, rows: Iterable[MessageRow], compiler: Compiler) -> None:
+        self.name = name
+        self.places: dict[str, list[Place]] = {}
+        self._groups: dict[str, Group] = {}
+        known: dict[str, Place] = {}
+        for number, row in enumerate(rows):
+            *groups, segment = row.identifier.split(".")
+            segment = segment.split(":")[0]
+            place = known.get(row.identifier)
+            if place is None:
+                paths = tuple(".".join(groups[: depth + 1]) for depth in range(len(groups)))
+                place = known[row.identifier] = Place(number, paths, [])
+                self.places.setdefault(segment, []).append(place)
+            if row.map:
+                place.steps.append(_step(row, compiler))
+            for path in place.groups:
+                group = self._groups.setdefault(path, Group(number))
+                group.segments.add(segment)
+                if row.target:
+                    label = row.target.removesuffix("+")
+                    group.labels.add(label)
+                    if path != place.groups[-1]:
+                        group.inner.add(label)
+
+    def walk(self, run: Run, segments: Iterable[Segment]) -> list[str]:
+        """Take every segment to its place and run its rows; the names of segments without a mapping."""
+        at: Place | None = None
+        unmapped: dict[str, None] = {}
+        for segment in segments:
+            places = self.places.get(segment.name)
+            if places is None:
+                unmapped[segment.name] = None
+                continue
+            place = places[0] if len(places) == 1 or at is None else self._next(places, at)
+            if at is not None and place.number <= at.number:
+                self._begin_again(run, at, place)
+            at = place
+            run.latest[segment.name] = run.segment = segment
+            if not place.steps:
+                unmapped[segment.name] = None
+            for step in place.steps:
+                step(run, segment)
+        return list(unmapped)
+
+    def _next(self, places: list[Place], at: Place) -> Place:
+        """The place of a segment after ``at``: ahead in the innermost group that has one, else that group begins anew."""
+        for depth in range(len(at.groups), 0, -1):
+            group = at.groups[depth - 1]
+            within = [place for place in places if len(place.groups) >= depth and place.groups[depth - 1] == group]
+            if within:
+                return next((place for place in within if place.number >= at.number), within[0])
+        return places[0]
+
+    def _begin_again(self, run: Run, at: Place, place: Place) -> None:
+        """What the earlier turn of a group had in view is out of view when the group begins anew."""
+        for path in place.groups[1:]:
+            group = self._groups[path]
+            if path in at.groups and place.number == group.first:
+                for name in group.segments:
+                    run.latest.pop(name, None)
+                for label in group.labels:
+                    run.current.pop(label, None)
+                for label in group.inner:
+                    run.labels.pop(label, None)
+                return
+
+
+def _step(row: MessageRow, compiler: Compiler) -> Step:
+    """One row: a target with ``+`` adds to the resource in view, any other target is a new resource for each segment."""
+    test = compiler.condition(row.condition) if row.condition else None
+    fill = compiler.segment(row.map)
+    links = [_link(text) for text in row.references.split(";") if text.strip()]
+    adds = row.target.endswith("+")
+    label = row.target.removesuffix("+")
+    type = label.split("[")[0]
+
+    def step(run: Run, segment: Segment) -> None:
+        if test is not None and not test(run):
+            return
+        entry = run.current.get(label)
+        if entry is None and adds:
+            return
+        if entry is None or (not adds and entry.segment.name == segment.name and entry.segment is not segment):
+            entry = Entry({"resourceType": type}, label, segment)
+            run.current[label] = entry
+            run.labels.setdefault(label, []).append(entry)
+            run.entries.append(entry)
+        entry.scope = {}
+        fill(run, entry, segment)
+        for link in links:
+            link(run, entry)
+
+    return step
+
+
+def _link(text: str) -> Callable[[Run, Entry], None]:
+    """``subject=Patient``: an element of this resource; ``DiagnosticReport:result[]=Observation``: of another in view.
+
+    ``Observation[*]:specimen=Specimen`` reaches all of this group; ``[]`` adds to a list, ``[0]`` is its first element.
+    """
+    left, _, right = text.strip().partition("=")
+    owner, _, path = left.rpartition(":")
+    every = owner.endswith("[*]")
+    owner = owner.removesuffix("[*]")
+    steps = path.split(".")
+
+    def link(run: Run, entry: Entry) -> None:
+        target = run.current.get(right)
+        if target is None:
+            return
+        if every:
+            owners = run.labels.get(owner, [])
+        else:
+            one = run.current.get(owner) if owner else entry
+            owners = [one] if one is not None else []
+        for resource in owners:
+            if resource is not target:
+                _place(resource.resource, steps, run.link(target))
+
+    return link
+
+
+def _place(resource: Resource, path: list[str], reference: dict[str, str]) -> None:
+    for name in path[:-1]:
+        if name.endswith("[]"):
+            items = resource.setdefault(name[:-2], [])
+            items.append({})
+            resource = items[-1]
+        elif name.endswith("[0]"):
+            resource = resource.setdefault(name[:-3], [{}])[0]
+        else:
+            resource = resource.setdefault(name, {})
+    last = path[-1]
+    if last.endswith("[]"):
+        items = resource.setdefault(last[:-2], [])
+        if reference not in items or not reference["reference"]:
+            items.append(reference)
+    else:
+        resource.setdefault(last, reference)
+
+
+# --- the engine ----------------------------------------------------------------------------------------------------------
+
+
+class Engine:
+    """All tables of an adapter, compiled; safe to share between threads."""
+
+    def __init__(self, tables: Tables, reader: Reader) -> None:
+        self.tables = tables
+        self.compiler = Compiler(tables, reader)
+        self.structures = {name: Structure(name, rows, self.compiler) for name, rows in tables.messages.items()}
+
+    def run(
+        self, event: str, segments: Iterable[Segment], *, delimiters: Any, codec: str, circumstances: Circumstances
+    ) -> Mapped:
+        """Map one message. HubError("event-unknown") when no table serves ``event`` (``ADT^A01``)."""
+        name = self.tables.events.get(event)
+        if name is None:
+            raise HubError(
+                "event-unknown", f"no mapping table serves {event}; the message is kept until one does", "MSH-9"
+            )
+        run = Run(delimiters, codec, circumstances, self.tables.keys)
+        unmapped = self.structures[name].walk(run, segments)
+        resources = run.finish()
+        cleared: dict[str, list[str]] = {}
+        for entry, element in run.cleared:
+            if "id" in entry.resource:
+                cleared.setdefault(f"{entry.resource['resourceType']}/{entry.resource['id']}", []).append(element)
+        return Mapped(resources, run.problems, unmapped, cleared)

@@ -1,0 +1,155 @@
+"""The mapping tables on disk: CSV in the columns of the HL7 v2-to-FHIR guide, one file a map.
+
+``messages/ADT_A01.csv`` (segment -> resource), ``segments/PID[Patient].csv`` (field -> element),
+``datatypes/CX[Identifier].csv`` (component -> element), ``codes/AdministrativeSex.csv`` (v2 code -> FHIR code) and
+``keys.csv`` (what identifies a resource). Lines that begin with ``#`` are comments; ``# events:`` in a message table lists
+the type^event pairs it serves, ``# system:`` in a code table the URI of the v2 table.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a segment or data type table; ``line`` is its number in the file."""
+
+    identifier: str
+    condition: str
+    attribute: str
+    type: str
+    map: str
+    vocabulary: str
+    assignment: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """One line of a message table: a segment in its group, and the resource it fills."""
+
+    identifier: str
+    condition: str
+    target: str
+    map: str
+    references: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A FHIR code, its system ("" for code elements) and display."""
+
+    code: str
+    system: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMap:
+    """v2 code -> FHIR codes; ``*`` is what any other code becomes. ``system`` is the v2 table's URI."""
+
+    name: str
+    system: str
+    codes: dict[str, tuple[Code, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What identifies a resource of a type: parts that must all be valued; whether an equal key is the same resource."""
+
+    type: str
+    parts: tuple[str, ...]
+    merge: bool
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables of one adapter."""
+
+    events: dict[str, str]
+    messages: dict[str, tuple[MessageRow, ...]]
+    segments: dict[str, tuple[Row, ...]]
+    datatypes: dict[str, tuple[Row, ...]]
+    codes: dict[str, CodeMap]
+    keys: dict[str, tuple[Key, ...]]
+
+
+def load(folder: Traversable) -> Tables:
+    """Read every table below ``folder``. ValueError names file and line of a row that cannot be read."""
+    events: dict[str, str] = {}
+    messages: dict[str, tuple[MessageRow, ...]] = {}
+    for name, text in _files(folder.joinpath("messages")):
+        messages[name] = tuple(MessageRow(**row, line=line) for line, row in _rows(name, text, _MESSAGE))
+        for event in _comment(text, "events").split():
+            if event in events:
+                raise ValueError(f"messages/{name}.csv: {event} is already served by {events[event]}")
+            events[event] = name
+    return Tables(
+        events,
+        messages,
+        {name: _map(name, text) for name, text in _files(folder.joinpath("segments"))},
+        {name: _map(name, text) for name, text in _files(folder.joinpath("datatypes"))},
+        {name: _codes(name, text) for name, text in _files(folder.joinpath("codes"))},
+        _keys(folder.joinpath("keys.csv").read_text(encoding="utf-8")),
+    )
+
+
+_MESSAGE = {
+    "identifier": "identifier",
+    "condition": "condition",
+    "target": "target",
+    "map": "map",
+    "references": "references",
+}
+_ELEMENT = {
+    "identifier": "identifier", "condition": "condition", "attribute": "attribute", "type": "type",
+    "map": "map", "vocabulary": "vocabulary", "assignment": "assignment",
+}  # fmt: skip
+
+
+def _files(folder: Traversable) -> list[tuple[str, str]]:
+    found = [file for file in folder.iterdir() if file.name.endswith(".csv")]
+    return [(file.name[:-4], file.read_text(encoding="utf-8")) for file in sorted(found, key=lambda file: file.name)]
+
+
+def _comment(text: str, word: str) -> str:
+    lead = f"# {word}:"
+    return " ".join(line[len(lead) :].strip() for line in text.splitlines() if line.startswith(lead))
+
+
+def _rows(name: str, text: str, columns: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line and not line.startswith("#")]
+    reader = csv.DictReader(line for _, line in lines)
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{name}.csv lacks the columns {sorted(missing)}")
+    rows = []
+    for (number, _), row in zip(lines[1:], reader, strict=True):
+        if None in row or None in row.values():
+            raise ValueError(f"{name}.csv line {number}: wrong number of columns")
+        rows.append((number, {column: row[column].strip() for column in columns}))
+    return rows
+
+
+def _map(name: str, text: str) -> tuple[Row, ...]:
+    return tuple(Row(**row, line=line) for line, row in _rows(name, text, _ELEMENT))
+
+
+def _codes(name: str, text: str) -> CodeMap:
+    codes: dict[str, tuple[Code, ...]] = {}
+    for _, row in _rows(name, text, dict.fromkeys(("code", "target", "system", "display"), "")):
+        codes[row["code"]] = (*codes.get(row["code"], ()), Code(row["target"], row["system"], row["display"]))
+    return CodeMap(name, _comment(text, "system"), codes)
+
+
+def _keys(text: str) -> dict[str, tuple[Key, ...]]:
+    keys: dict[str, tuple[Key, ...]] = {}
+    for line, row in _rows("keys", text, dict.fromkeys(("type", "parts", "again"), "")):
+        key = Key(row["type"], tuple(row["parts"].split()), row["again"] == "same", line)
+        keys[row["type"]] = (*keys.get(row["type"], ()), key)
+    return keys
