@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from hub.api import exchange, negotiate
 from hub.api.exchange import Answer, Pairs, Request
 from hub.api.pool import Pool
@@ -34,7 +32,6 @@ MAX_PARAMETERS = 1000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _SAFE = (b"x-content-type-options", b"nosniff")
 _CACHE = (b"cache-control", b"private, no-cache")
-_JSON = (b"content-type", b"application/fhir+json; charset=utf-8")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 log = logging.getLogger("hub.api")
@@ -62,6 +59,7 @@ class Dispatcher:
         self._settings = settings
         self._new_id = new_id
         self._on_loop = on_loop
+        self._roots: dict[tuple[str, int], str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _headers(scope["headers"])
@@ -69,23 +67,37 @@ class Dispatcher:
         request_id = given if given and _REQUEST_ID.fullmatch(given) else self._new_id()
         format, pretty = negotiate.JSON, False
         try:
-            pairs, asked_format, pretty = _parameters(scope["query_string"])
-            format = negotiate.named(asked_format) if asked_format else negotiate.accepted(headers.get("accept", ""))
-            answer = await self._answer(scope, receive, headers, pairs, request_id)
+            pairs, asked, pretty = _parameters(scope["query_string"])
+            format = negotiate.named(asked) if asked else negotiate.accepted(headers.get("accept", ""))
+            request = await self._request(scope, receive, headers, pairs, request_id, format, pretty)
+            if request.route.interaction in self._on_loop and format == negotiate.JSON and not pretty:
+                answer = self._perform(request)
+            else:
+                answer = await self._pool.run(self._perform, request, self._settings.request_seconds)
         except HubError as error:
-            answer = exchange.of_error(error)
+            answer = exchange.rendered(exchange.of_error(error), format, pretty)
             if error.name == "method-unknown":
                 answer.headers.append((b"allow", error.at.encode()))
-        except Exception:
+        except Exception:  # the edge: whatever it was, it is logged with the request's id and answered
             log.exception("request %s failed", request_id)
-            answer = exchange.of_error(
-                HubError("exception", f"the hub failed on this request; its log has it under {request_id}")
-            )
-        await _send(answer, scope["method"], format, pretty, request_id.encode(), send)
+            said = f"the hub failed on this request; its log has it under {request_id}"
+            answer = exchange.rendered(exchange.of_error(HubError("exception", said)), format, pretty)
+        await _send(answer, scope["method"], request_id.encode(), send)
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, headers: dict[str, str], pairs: Pairs, request_id: str
-    ) -> Answer:
+    def _perform(self, request: Request) -> Answer:
+        answer = self._handlers[request.route.interaction](request)
+        return exchange.rendered(answer, request.format, request.pretty)
+
+    async def _request(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[str, str],
+        pairs: Pairs,
+        request_id: str,
+        format: str,
+        pretty: bool,
+    ) -> Request:
         method, path = scope["method"], scope["path"][len(self._prefix) + 1 :].strip("/")
         route = self._router.find(method, path)
         client = scope.get("client")
@@ -95,29 +107,29 @@ class Dispatcher:
             async with asyncio.timeout(self._settings.request_seconds):
                 body = await _read(receive, headers, self._settings.max_body_bytes)
             kind, pairs = _content(route.interaction, headers, body, pairs)
-        request = Request(
-            method, route, self._root(scope), path, self._databases, pairs, headers, context,
-            body, kind, negotiate.prefer(headers.get("prefer", "")),
+        preference = headers.get("prefer")
+        return Request(
+            method, route, self._root(scope), path, self._databases, pairs, headers, context, body, kind,
+            negotiate.prefer(preference) if preference else negotiate.NO_PREFERENCE, format, pretty,
         )  # fmt: skip
-        handler = self._handlers[route.interaction]
-        if route.interaction in self._on_loop:
-            return handler(request)
-        return await self._pool.run(handler, request, self._settings.request_seconds)
 
     def _root(self, scope: Scope) -> str:
         """The base that links are built on: as configured, else the bound address; never the Host header."""
-        if self._settings.base_url:
-            return f"{self._settings.base_url.rstrip('/')}{self._prefix}"
-        host, port = scope["server"]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._prefix}"
+        bound = scope["server"]
+        root = self._roots.get(bound)
+        if root is None:
+            host, port = bound
+            origin = self._settings.base_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            root = self._roots[bound] = origin + self._prefix
+        return root
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by lower-case name; repeated ones are joined (RFC 9110 5.3)."""
     headers: dict[str, str] = {}
     for name, value in raw:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        key = name.decode("latin-1")
+        headers[key] = f"{headers[key]}, {value.decode('latin-1')}" if key in headers else value.decode("latin-1")
     return headers
 
 
@@ -190,13 +202,12 @@ async def _read(receive: Receive, headers: dict[str, str], limit: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _send(answer: Answer, method: str, format: str, pretty: bool, request_id: bytes, send: Send) -> None:
-    body = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
-    if pretty and body and not answer.media:
-        body = msgspec.json.format(body, indent=2)
+async def _send(answer: Answer, method: str, request_id: bytes, send: Send) -> None:
+    """Send a rendered answer."""
+    body = answer.body[0]
     headers = [*answer.headers, _SAFE, _CACHE, (b"x-request-id", request_id)]
     if body:
-        headers.append((b"content-type", answer.media.encode()) if answer.media else _JSON)
+        headers.append((b"content-type", answer.media.encode()))
     if answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

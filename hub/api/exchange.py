@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from hub.api import negotiate
 from hub.errors import HubError
-from hub.fhir import json, outcome
+from hub.fhir import json, outcome, xml
 from hub.services.context import Context
 from hub.store.protocol import Version
 
@@ -33,7 +35,8 @@ class Request:
 
     ``root`` is the base that links are built on (``http://127.0.0.1:8080/emr``), ``databases`` what that base may see
     (() is all), ``path`` the part behind the base without a slash before it, ``pairs`` the query (and form) parameters
-    but for ``_format`` and ``_pretty``, ``body`` the bytes of a FHIR resource, or of what ``kind`` names.
+    but for ``_format`` and ``_pretty``, ``body`` the bytes of a FHIR resource in the format ``kind``, or of what else
+    it names; ``format`` and ``pretty`` are how the answer is wanted.
     """
 
     method: str
@@ -46,7 +49,9 @@ class Request:
     context: Context
     body: bytes = b""
     kind: str = negotiate.JSON
-    prefer: negotiate.Prefer = field(default_factory=negotiate.Prefer)
+    prefer: negotiate.Prefer = negotiate.NO_PREFERENCE
+    format: str = negotiate.JSON
+    pretty: bool = False
 
     @property
     def database(self) -> str | None:
@@ -55,11 +60,11 @@ class Request:
 
     def resource(self) -> dict[str, Any]:
         """The body as a resource. HubError("structure") when it is none, "format-unknown" when it is no FHIR format."""
-        if self.kind != negotiate.JSON:
-            raise HubError(
-                "format-unknown", f"this interaction takes {negotiate.MEDIA[negotiate.JSON]}", "Content-Type"
-            )
-        resource = json.decode(self.body, max_bytes=len(self.body))
+        if self.kind not in negotiate.MEDIA:
+            wanted = " or ".join(negotiate.MEDIA.values())
+            raise HubError("format-unknown", f"this interaction takes {wanted}", "Content-Type")
+        decode = xml.decode if self.kind == negotiate.XML else json.decode
+        resource = decode(self.body, max_bytes=len(self.body))
         if not isinstance(resource.get("resourceType"), str):
             raise HubError("structure", "a FHIR resource needs a resourceType", "resourceType")
         return resource
@@ -74,6 +79,19 @@ class Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     media: str = ""
     """Content-Type of a body that is not FHIR (Binary, NDJSON); "" is the negotiated FHIR format."""
+
+
+def rendered(answer: Answer, format: str, pretty: bool) -> Answer:
+    """The answer with its body in one piece, in the format asked for (R4 2.6)."""
+    body = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
+    if body and not answer.media:
+        if format == negotiate.XML:
+            body = xml.encode(json.decode(body, max_bytes=len(body)))
+        elif pretty:
+            body = msgspec.json.format(body, indent=2)
+        answer.media = f"{negotiate.MEDIA[format]}; charset=utf-8"
+    answer.body = [body]
+    return answer
 
 
 def of_resource(status: int, resource: dict[str, Any]) -> Answer:

@@ -130,8 +130,7 @@ class Interactions:
         return self.search(request, (request.route.type,), request.pairs, request.route.type)
 
     def search_system(self, request: Request) -> Answer:
-        types = tuple(name for key, value in request.pairs if key == "_type" for name in value.split(",") if name)
-        return self.search(request, types, [pair for pair in request.pairs if pair[0] != "_type"], "")
+        return self.search(request, (), request.pairs, "")
 
     def search(self, request: Request, types: tuple[str, ...], pairs: Pairs, path: str) -> Answer:
         """A page of a search on ``types``; ``path`` is what its links are to, behind the base."""
@@ -140,8 +139,7 @@ class Interactions:
         page = self._doors.query.search(
             request.context, types, pairs, request.databases, strict=request.prefer.strict, place=place, cursor=cursor
         )
-        typed = [("_type", ",".join(page.types))] if page.types and not path else []
-        first = _url(place, [*typed, *page.search.used_pairs])
+        first = _url(place, page.search.used_pairs)
         links = [("self", first)]
         if page.continued:
             links = [("self", _url(place, request.pairs)), ("first", first)]
@@ -178,13 +176,21 @@ class Interactions:
         place = f"{request.root}/{request.path}"
         page = self._doors.query.history(
             request.context, (route.type,) if route.type else (), route.id or None, request.databases,
-            since=temporal.interval(asked["_since"])[0] if "_since" in asked else 0,
+            since=_moment("_since", asked["_since"]) if "_since" in asked else 0,
             count=min(int(text), self._limits.max_count), place=place, cursor=_cursor(request.pairs),
         )  # fmt: skip
         links = [("self", _url(place, request.pairs))]
         if page.next:
             links.append(("next", _url(place, [(CURSOR, page.next)])))
         return Answer(200, bundle.history(request.root, page.versions, links, page.total))
+
+
+def _moment(name: str, text: str) -> int:
+    """Microseconds since 1970 UTC at which a date or instant begins. HubError("parameter-value")."""
+    try:
+        return temporal.interval(text)[0]
+    except HubError as error:
+        raise HubError("parameter-value", error.diagnostics, name) from None
 
 
 def _cursor(pairs: Pairs) -> str | None:

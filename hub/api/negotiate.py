@@ -10,13 +10,14 @@ from functools import lru_cache
 
 from hub.errors import HubError
 
-JSON = "json"
-MEDIA = {JSON: "application/fhir+json"}
+JSON, XML = "json", "xml"
+MEDIA = {JSON: "application/fhir+json", XML: "application/fhir+xml"}
 PATCH_JSON = "application/json-patch+json"
 FORM = "application/x-www-form-urlencoded"
 _FORMATS = {
     "json": JSON, "application/json": JSON, "application/fhir+json": JSON, "text/json": JSON,
     "application/json+fhir": JSON,
+    "xml": XML, "application/xml": XML, "application/fhir+xml": XML, "text/xml": XML, "application/xml+fhir": XML,
 }  # fmt: skip
 _WILDCARDS = frozenset({"*/*", "application/*", "text/*"})
 _VERSIONS = frozenset({"4.0", "4.0.1"})
@@ -29,6 +30,9 @@ class Prefer:
     returns: str = ""
     strict: bool = False
     respond_async: bool = False
+
+
+NO_PREFERENCE = Prefer()
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +78,7 @@ def content(content_type: str) -> str:
         raise HubError("format-unknown", "the hub takes FHIR 4.0 (R4) only", "Content-Type")
     if media not in _FORMATS and media not in (PATCH_JSON, FORM):
         said = f"{media[:60]!r}" if media else "a body without Content-Type"
-        raise HubError("format-unknown", f"the hub takes {MEDIA[JSON]}, not {said}", "Content-Type")
+        raise HubError("format-unknown", f"the hub takes {' or '.join(MEDIA.values())}, not {said}", "Content-Type")
     return _FORMATS.get(media, media)
 
 

@@ -55,25 +55,30 @@ class Router:
         return ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
 
     def _shape(self, segments: list[str]) -> tuple[str, dict[str, str]]:
+        if len(segments) == 2 and segments[0] in self._types and _ID.fullmatch(segments[1]):
+            return "T/I", {"type": segments[0], "id": segments[1]}  # most requests
         facts: dict[str, str] = {}
         parts: list[str] = []
         for place, segment in enumerate(segments):
             if segment.startswith("$"):
                 facts["name"], part = segment[1:], "$"
-            elif segment.startswith("_") or segment == "metadata":
+            elif segment.startswith("_") or (place == 0 and segment == "metadata"):
                 part = segment
             elif place == 0:
                 facts["type"], part = self._type(segment), "T"
             elif place == 1:
-                facts["id"], part = segment, "I"
+                facts["id"], part = self._id(segment), "I"
             elif place == 3 and segments[2] == "_history":
                 facts["version"], part = segment, "V"
             else:
                 part = segment
-            if part == "I" and not _ID.fullmatch(segment):
-                raise HubError("not-found", f"{segment[:80]!r} is not an id: 1 to 64 of A-Z a-z 0-9 - .", segment[:80])
             parts.append(part)
         return "/".join(parts), facts
+
+    def _id(self, text: str) -> str:
+        if not _ID.fullmatch(text):
+            raise HubError("not-found", f"{text[:80]!r} is not an id: 1 to 64 of A-Z a-z 0-9 - .", text[:80])
+        return text
 
     def _type(self, name: str) -> str:
         if name not in self._types:

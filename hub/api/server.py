@@ -70,9 +70,10 @@ class HttpServer:
 
     name = "http"
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, port: int | None = None) -> None:
+        """``port`` instead of the setting's; 0 is any free one."""
         settings = doors.settings
-        self.address: tuple[str, int] = (settings.bind, settings.http.port)
+        self.address: tuple[str, int] = (settings.bind, settings.http.port if port is None else port)
         self._doors = doors
         self._stop_seconds = settings.shutdown_seconds
         self._socket: socket.socket | None = None
@@ -81,9 +82,6 @@ class HttpServer:
 
     def start(self) -> None:
         """Bind, and serve in a thread. OSError when the port cannot be had."""
-        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
-        bound = socket.create_server(self.address, family=family, backlog=2048)
-        self.address = bound.getsockname()[:2]
         config: Any = uvicorn.Config(
             app.create(self._doors),
             http=GuardedProtocol,
@@ -98,6 +96,9 @@ class HttpServer:
             timeout_graceful_shutdown=max(1, round(self._stop_seconds)),
             limit_concurrency=MAX_CONNECTIONS,
         )
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        bound = socket.create_server(self.address, family=family, backlog=2048)
+        self.address = bound.getsockname()[:2]
         self._socket, self._server = bound, uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([bound],), name="http", daemon=True)
         self._thread.start()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hub.audit.record import Audit
     from hub.databases.database import Databases
     from hub.fhir.definitions import Definitions
+    from hub.fhir.validate import Validator
     from hub.healthcard.card import HealthCards
     from hub.search.parameters import Registry
     from hub.services.check import Checks
@@ -46,5 +47,6 @@ class Doors:
     identity: Identity
     imaging: Imaging
     cards: HealthCards
+    validator: Validator
     checks: Checks
     terminology: Terminology

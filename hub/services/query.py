@@ -17,6 +17,7 @@ from hub.search.expression import ALL, Expression, Ids, Number, Query, both
 from hub.search.parse import Parser, Search
 from hub.services.context import Context
 from hub.services.cursor import Signer
+from hub.settings import Search as Limits
 from hub.store.protocol import Found, Store, Version
 
 Pairs = Sequence[tuple[str, str]]
@@ -31,7 +32,6 @@ class Cursor:
     microseconds since 1970 UTC.
     """
 
-    types: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     at: int
     after: tuple[str | Number | None, ...]
@@ -43,10 +43,9 @@ class Cursor:
 class Page:
     """One page of a search: matches in order, resources included for them, the total, and the cursor of the next.
 
-    ``types`` are those searched (() is all), ``continued`` whether this is not the first page.
+    ``continued`` says that this is not the first page.
     """
 
-    types: tuple[str, ...]
     search: Search
     matches: tuple[Version, ...]
     included: tuple[Version, ...]
@@ -75,7 +74,7 @@ class QueryService:
         audit: Audit,
         clock: Callable[[], int],
         key: bytes,
-        page_seconds: int,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._parser = parser
@@ -83,7 +82,7 @@ class QueryService:
         self._audit = audit
         self._clock = clock
         self._signer = Signer(key)
-        self._page_life = page_seconds * 1_000_000
+        self._limits = limits
 
     def read(self, context: Context, type: str, id: str, databases: Sequence[str] = ()) -> Version:
         """read: the current version. HubError("not-found"), or HubError("deleted") when it was deleted."""
@@ -127,18 +126,18 @@ class QueryService:
         """
         going_on = self._opened(place, cursor) if cursor is not None else None
         if going_on is not None:
-            types, pairs = going_on.types, going_on.pairs
-        search = self._parser.parse(tuple(types), list(pairs), strict=strict)
+            pairs = going_on.pairs
+        search = self._parser.parse(types, pairs, strict=strict)
         query = replace(
             search.query,
-            where=both(search.query.where, within, self._decide(context, types)),
+            where=both(search.query.where, within, self._decide(context, search.query.types)),
             databases=tuple(databases),
             at=going_on.at if going_on else None,
             after=going_on.after if going_on else None,
             limit=search.count + 1,
         )
         if search.summary == "count" or search.count == 0:
-            return Page(tuple(types), search, (), (), self._store.count(query), None, False)
+            return Page(search, (), (), self._store.count(query), None, False)
         found, at = self._snapshot(query)
         total = going_on.total if going_on else self._total(search, query, len(found), at)
         matches = tuple(row.version for row in found[: search.count])
@@ -146,21 +145,21 @@ class QueryService:
         if len(found) > search.count:
             made = going_on.made if going_on else self._clock()
             last = found[search.count - 1].key
-            content = ["search", tuple(types), search.used_pairs, at, last, total, made]
+            content = ["search", search.used_pairs, at, last, total, made]
             following = self._signer.seal(place, content)
         included = self._included(context, search, matches, databases, query.at)
         shown = tuple(f"{row.type}/{row.id}" for row in matches + included)
         self._audit.read(context, "search", shown, _text(types, pairs))
-        return Page(tuple(types), search, matches, included, total, following, going_on is not None)
+        return Page(search, matches, included, total, following, going_on is not None)
 
     def _opened(self, place: str, text: str) -> Cursor:
         kind, *content = self._signer.open(place, text)
         if kind != "search":
             raise HubError("parameter-value", "this is not the page link of a search")
-        types, pairs, at, after, total, made = content
-        if self._clock() - made > self._page_life:
+        pairs, at, after, total, made = content
+        if self._clock() - made > self._limits.page_seconds * 1_000_000:
             raise HubError("expired", "this page link is too old; run the search again")
-        return Cursor(tuple(types), tuple((name, value) for name, value in pairs), at, tuple(after), total, made)
+        return Cursor(tuple((name, value) for name, value in pairs), at, tuple(after), total, made)
 
     def _snapshot(self, query: Query) -> tuple[list[Found], int]:
         """The rows, and the change number that they are the state of.
@@ -186,8 +185,11 @@ class QueryService:
     ) -> tuple[Version, ...]:
         if not matches or not (search.includes or search.revincludes):
             return ()
-        rows = plan.include(self._store, search, list(matches), at)
-        return tuple(row for row in rows if self._visible(context, row, databases))
+        rows = plan.include(
+            self._store, search, matches, at,
+            access=lambda type: self._decide(context, (type,)), limit=self._limits.max_includes,
+        )  # fmt: skip
+        return tuple(row for row in rows if not databases or row.database in databases)
 
     def history(
         self,

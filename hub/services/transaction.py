@@ -83,6 +83,8 @@ class Transactions:
     def parse(self, bundle: Resource) -> list[Entry]:
         """The requests of a Bundle. HubError("required"/"value"/"too-costly"), located in the Bundle."""
         raw = bundle.get("entry", [])
+        if not isinstance(raw, list):
+            raise HubError("structure", "Bundle.entry is a list", "Bundle.entry")
         if len(raw) > self._max_entries:
             raise HubError(
                 "too-costly",
@@ -205,10 +207,10 @@ class Transactions:
         )
 
 
-def parse_entry(index: int, raw: dict[str, Any]) -> Entry:
+def parse_entry(index: int, raw: Any) -> Entry:
     """Bundle.entry with its request taken apart. HubError("required"/"value")."""
     at = f"Bundle.entry[{index}].request"
-    request = raw.get("request")
+    request = raw.get("request") if isinstance(raw, dict) else None
     if not isinstance(request, dict):
         raise HubError("required", "every entry of a transaction or batch needs a request", at)
     method, url = str(request.get("method", "")), str(request.get("url", ""))
