@@ -86,7 +86,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     registry = Registry(standard)
     store = open_store(settings, clock)
     blobs = FileBlobs(settings.data / "blobs")
-    databases = Databases(registry, clock)
+    databases = Databases(registry, clock, zone=ZoneInfo(settings.time_zone))
     parser = Parser(registry, settings.search, clock=clock, zone=ZoneInfo(settings.time_zone))
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
     validator = Validator(standard)
@@ -95,7 +95,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
     query = QueryService(
-        store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search.page_seconds
+        store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     doors = Doors(
         settings=settings,
@@ -111,13 +111,12 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         ingest=ingest,
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
         inbox=Inbox(store, blobs, ingest, clock, ids),
-        query=QueryService(
-            store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search.page_seconds
-        ),
+        query=query,
         identity=Identity(store, databases, linker, cards),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
         terminology=Terminology(clock),
+        validator=validator,
         checks=Checks(()),
     )
     installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
