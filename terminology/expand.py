@@ -74,6 +74,21 @@ def expansion(value_set: ValueSet) -> Expansion:
     return Expansion(kept, _tree(value_set), versions)
 
 
+def searched(value_set: ValueSet, text: str) -> Expansion | None:
+    """The rows that can match the text filter, where a large code system finds them itself; else None."""
+    words = text.lower().split()
+    if not words or len(value_set.includes) != 1 or value_set.excludes:
+        return None
+    clause = value_set.includes[0]
+    hits = clause.system.search(words) if clause.system and clause.listed is None and not clause.sets else None
+    if hits is None or clause.system is None:
+        return None
+    version = clause.system.version
+    rows = [Row(clause.url, version, concept) for concept in hits if all(test(concept) for test in clause.tests)]
+    kept = [row for row in rows if not (value_set.active_only and row.concept.inactive)]
+    return Expansion(kept, None, {clause.url: version})
+
+
 def _rows(clause: Clause) -> list[Row]:
     if clause.url:
         version = clause.system.version if clause.system else ""

@@ -51,6 +51,12 @@ class RuledSystem:
     def descendants(self, code: str) -> Iterable[str]:
         return ()
 
+    def having(self, name: str, value: str) -> Iterable[Concept]:
+        return ()
+
+    def search(self, words: list[str]) -> Iterable[Concept] | None:
+        return None
+
     def subsumes(self, ancestor: str, code: str) -> bool:
         return ancestor == code
 

@@ -11,7 +11,7 @@ from typing import Any
 from terminology import lookup as codes
 from terminology.closure import Closures
 from terminology.errors import TerminologyError
-from terminology.expand import Expansion, Options, expansion, shown
+from terminology.expand import Expansion, Options, expansion, searched, shown
 from terminology.registry import Registry
 from terminology.system import Concept, Resource, System
 from terminology.translate import Dependencies, MapIndex, Match, answer
@@ -174,7 +174,7 @@ class Terminology:
             raise TerminologyError("invalid", "offset and count are not negative")
         if value_set is None and versions == _NOTHING:
             compiled_set = self.value_set(url)
-            rows = self._expansion(compiled_set, url)
+            rows = searched(compiled_set, chosen.filter) or self._expansion(compiled_set, url)
         else:
             resource = value_set or self.registry.value_set(url)
             if resource is None:

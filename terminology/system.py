@@ -77,6 +77,12 @@ class System(Protocol):
     def subsumes(self, ancestor: str, code: str) -> bool:
         """``code`` is below ``ancestor``, or is it."""
 
+    def having(self, name: str, value: str) -> Iterable[Concept]:
+        """The concepts with this value of a property."""
+
+    def search(self, words: list[str]) -> Iterable[Concept] | None:
+        """The concepts one of whose names has all these words; None where it is as good to read them all."""
+
 
 class ListedSystem:
     """A code system whose concepts are in a CodeSystem resource, nested or by parent properties."""
@@ -134,6 +140,12 @@ class ListedSystem:
                 found[current] = None
                 stack.extend(list(self.children(current))[::-1])
         return found
+
+    def having(self, name: str, value: str) -> Iterable[Concept]:
+        return (concept for concept in self._concepts.values() if value in concept.values(name))
+
+    def search(self, words: list[str]) -> Iterable[Concept] | None:
+        return None
 
     def subsumes(self, ancestor: str, code: str) -> bool:
         if ancestor not in self._below:

@@ -43,6 +43,7 @@ class Clause:
         self.sets = sets
         self.tests: list[Test] = []
         self.below: list[str] = []
+        self.having: list[tuple[str, str]] = []
 
     def find(self, url: str, code: str) -> Concept | None:
         """The concept, as this clause shows it, or None."""
@@ -82,6 +83,8 @@ class Clause:
             system, root = self.known(), self.below[0]
             codes = (root, *system.descendants(root))
             found = (c for c in map(system.find, codes) if c is not None and all(test(c) for test in self.tests))
+        elif self.having:
+            found = (c for c in self.known().having(*self.having[0]) if all(test(c) for test in self.tests))
         else:
             found = (c for c in self.known().concepts() if all(test(c) for test in self.tests))
         return found
@@ -201,6 +204,8 @@ def _add_filter(clause: Clause, item: Resource) -> None:
         clause.tests.append(lambda c: value in c.parents if name == "parent" else c.code == value)
         return
     check = _text_test(clause.url, op, value)
+    if op == "=" and name not in ("code", "concept", "display"):
+        clause.having.append((name, value))
     if name in ("code", "concept"):
         clause.tests.append(lambda c: check(iter((c.code,))))
     elif name == "display":
