@@ -32,6 +32,7 @@ SERVICES: Mapping[int, Serve] = {}
 
 def create(doors: Doors) -> Scp:
     """Entry point of the group ``hub.listeners``."""
+    study.register(doors)
     return Scp(doors)
 
 
@@ -50,7 +51,6 @@ class Scp:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._settings = doors.settings.dicom
-        self._builder = study.Builder(doors)
         self._listening = socket.socket()
         self._associations: dict[threading.Thread, Association | None] = {}
         self._lock = threading.Lock()
@@ -61,7 +61,6 @@ class Scp:
         """Bind and serve. OSError when the port is taken."""
         self._listening = socket.create_server(self.address, backlog=128)
         self.address = self._listening.getsockname()[:2]
-        self._builder.start()
         threading.Thread(target=self._accept, name="dicom-accept", daemon=True).start()
 
     def stop(self) -> None:
@@ -77,7 +76,6 @@ class Scp:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive() and association is not None:
                 association.kill()
-        self._builder.stop()
 
     def _accept(self) -> None:
         while not self._stopping:
@@ -125,7 +123,7 @@ class Scp:
             self._dispatch(association, message, context)
             association.busy = False
         association.close()
-        self._builder.wake()
+        self._doors.imaging.association_ended()
 
     def _negotiate(self, asked: pdu.Associate) -> pdu.Associate | tuple[int, int, int]:
         """A-ASSOCIATE-AC, or result, source and reason of the rejection (PS3.8 9.3.4)."""

@@ -1,14 +1,11 @@
 """Instances of a study -> ImagingStudy, with the Patient and the Endpoint it is read from (R4 ImagingStudy).
 
-A study is built when the association that brought it ends, or when nothing has arrived for a while; what comes later
-opens it again. Ids are deterministic, so that a rebuilt study is a new version of the same resource.
+Ids are deterministic, so that a rebuilt study is a new version of the same resource.
 """
 
 from __future__ import annotations
 
 import csv
-import logging
-import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,7 +18,6 @@ from adapters.dicom import conversions
 from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
 from adapters.dicom.dataset import text
 from adapters.dicom.instance import PATIENTLESS, institution
-from hub.errors import HubError
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.imaging_index import BY_KEYWORD, Row
@@ -29,8 +25,6 @@ from hub.services.imaging_index import BY_KEYWORD, Row
 Resource = dict[str, Any]
 ENDPOINT = "hub-dicom-wado-rs"
 GENDER = {"M": "male", "F": "female", "O": "other"}
-
-log = logging.getLogger("hub.dicom")
 
 
 @lru_cache(maxsize=1)
@@ -43,58 +37,9 @@ def table() -> Mapping[str, tuple[tuple[str, str, Convert], ...]]:
     return {level: tuple(found) for level, found in rows.items()}
 
 
-class Builder:
-    """The thread that turns quiet studies into ImagingStudy resources.
-
-    The end of an association ends the wait, but not for a study that was built a moment ago: some modalities open an
-    association for every image.
-    """
-
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
-        self._quiet = int(doors.settings.dicom.study_quiet_seconds * 1_000_000)
-        self._woken = threading.Event()
-        self._stopping = False
-        self._built: dict[str, int] = {}
-        self._thread = threading.Thread(target=self._run, name="dicom-study", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def wake(self) -> None:
-        """An association has ended."""
-        self._woken.set()
-
-    def stop(self) -> None:
-        """Build what waits, then end."""
-        self._stopping = True
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(self._doors.settings.shutdown_seconds)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            woken = self._woken.wait(max(0.1, self._quiet / 2_000_000))
-            self._woken.clear()
-            try:
-                self._build_waiting(0 if woken else self._quiet)
-            except HubError as error:
-                log.error("studies that wait: %s", error)
-
-    def _build_waiting(self, quiet: int) -> None:
-        """Build the studies that are open, and in which nothing arrived for so many microseconds."""
-        recently = self._doors.clock() - self._quiet
-        self._built = {study: time for study, time in self._built.items() if time > recently}
-        for study in self._doors.imaging.waiting(quiet):
-            if quiet == 0 and not self._stopping and study["id"] in self._built:
-                continue
-            self._built[study["id"]] = self._doors.clock()
-            try:
-                submit(self._doors, study)
-            except HubError as error:
-                log.error("ImagingStudy of study %s: %s", study["uid"], error)
-            except Exception:
-                log.exception("ImagingStudy of study %s", study["uid"])
+def register(doors: Doors) -> None:
+    """Have the imaging service build the studies that are complete, or seem to be, by this module."""
+    doors.imaging.register(lambda study: submit(doors, study), doors.settings.dicom.study_quiet_seconds)
 
 
 def submit(doors: Doors, study: Row) -> None:

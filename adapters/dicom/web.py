@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from adapters.dicom import multipart, query
+from adapters.dicom import multipart, query, study
 from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS
 from hub.errors import HubError
 from hub.services.context import Context
@@ -32,15 +32,16 @@ log = logging.getLogger("hub.dicom")
 
 def create(doors: Doors) -> tuple[str, ASGIApp]:
     """Entry point of the group ``hub.routes``: path prefix and ASGI application."""
+    study.register(doors)
     web = Web(doors)
-    study, series = "/studies/{study}", "/studies/{study}/series/{series}"
+    whole, series = "/studies/{study}", "/studies/{study}/series/{series}"
     one = series + "/instances/{instance}"
     searches: dict[str, Level] = {
-        "/studies": "study", "/series": "series", "/instances": "instance", study + "/series": "series",
-        study + "/instances": "instance", series + "/instances": "instance",
+        "/studies": "study", "/series": "series", "/instances": "instance", whole + "/series": "series",
+        whole + "/instances": "instance", series + "/instances": "instance",
     }  # fmt: skip
     routes = [Route(path, _search(web, level), methods=["GET"]) for path, level in searches.items()]
-    for path in (study, series, one):
+    for path in (whole, series, one):
         routes.append(Route(path, web.retrieve, methods=["GET"]))
         routes.append(Route(path + "/metadata", web.metadata, methods=["GET"]))
     routes.append(Route(one + "/bulkdata/{place}", web.bulk_data, methods=["GET"]))

@@ -40,6 +40,7 @@ from hub.services.imaging_index import (
     study_entries,
     text,
 )
+from hub.services.imaging_studies import StudyClock
 from hub.store.protocol import Blobs, Item, Put, Store, Transaction, Version
 
 DATABASE = "imaging"
@@ -88,6 +89,22 @@ class Imaging:
         self._new_id = new_id
         self._arrived: dict[str, int] = {}
         self._arriving = threading.Lock()
+        self._studies: StudyClock | None = None
+
+    def register(self, build: Callable[[Row], None], quiet_seconds: float) -> None:
+        """Have ``build`` called for each study row that seems complete (an adapter's door; the first one counts)."""
+        if self._studies is None:
+            self._studies = StudyClock(self.waiting, build, quiet_seconds, self._clock)
+
+    def association_ended(self) -> None:
+        """What a peer wanted to send has come: build without waiting."""
+        if self._studies is not None:
+            self._studies.wake()
+
+    def close(self) -> None:
+        """Build the studies that wait, and end."""
+        if self._studies is not None:
+            self._studies.close()
 
     # --- receive ------------------------------------------------------------------------------------------------------
 
