@@ -25,6 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hub import __version__
+from hub.databases.database import DATABASES
 from hub.errors import HubError
 from hub.services.context import Context
 from hub.services.doors import Doors
@@ -72,6 +73,7 @@ class Pages:
         )
         self._templates.filters["time"] = self._time
         self._templates.filters["mask"] = mask
+        self._templates.filters["moment"] = lambda text: text[:16].replace("T", " ")
 
     def app(self) -> Starlette:
         routes = [
@@ -166,9 +168,12 @@ class Pages:
                 key, {"sender": key[0], "channel": key[1], "last": item.created, "states": Counter()}
             )
             row["states"][item.state] += 1
+        types = self._doors.store.statistics()
+        names = [*DATABASES, *(name for name in types if name not in DATABASES)]
         return {
-            "databases": {name: sum(types.values()) for name, types in self._doors.store.statistics().items()},
-            "types": self._doors.store.statistics(),
+            "databases": {name: sum(types.get(name, {}).values()) for name in names},
+            "types": {name: types.get(name, {}) for name in names},
+            "bases": {name: name if name in DATABASES else "dicom-web" for name in names},
             "inbox": self._doors.inbox.counts(),
             "senders": sorted(senders.values(), key=lambda row: row["sender"]),
             "newest": items[:20],
