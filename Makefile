@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
-UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .PHONY: help setup demo test check fix bench soak docs lock clean
 .DEFAULT_GOAL := help
