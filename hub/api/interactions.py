@@ -75,6 +75,9 @@ class Interactions:
                 f"the URL names {request.route.type}, the body is {resource['resourceType']!r}",
                 "resourceType",
             )
+        if request.pairs:
+            said = "a create takes no parameters; a conditional one has its criteria in the header If-None-Exist"
+            raise HubError("parameter-unknown", said, request.pairs[0][0][:60])
         criteria = request.headers.get("if-none-exist")
         pairs = None if criteria is None else parse_criteria(criteria)
         written = self._doors.ingest.create(request.context, resource, if_none_exist=pairs, database=request.database)

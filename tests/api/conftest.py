@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
+import pymongo
 import pytest
 
 from hub import bootstrap
 from hub.api.server import HttpServer
 from hub.services.doors import Doors
 from hub.settings import load
+from hub.store import mongo
+
+PREFIX = "testapi_"
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+def backend() -> str:
+    """The store behind the hub; a module that wants both overrides this with ``params=BACK_ENDS``."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
+def store_address(backend: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """What ``settings.store`` says."""
+    if backend == "sqlite":
+        yield backend
+        return
+    address = request.getfixturevalue("mongod")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mongo, "MongoStore", partial(mongo.MongoStore, prefix=PREFIX))
+        yield address
+    with pymongo.MongoClient(address) as client:
+        for name in client.list_database_names():
+            if name.startswith(PREFIX):
+                client.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def doors(store_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     data: Path = tmp_path_factory.mktemp("hub")
-    built = bootstrap.build(load(data=data, http={"max_body_bytes": 1_000_000, "max_transaction_entries": 200}))
+    limits = {"max_body_bytes": 1_000_000, "max_transaction_entries": 200}
+    built = bootstrap.build(load(data=data, store=store_address, http=limits))
     yield built
     bootstrap.close(built)
 

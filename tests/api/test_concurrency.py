@@ -5,9 +5,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
+
+from tests.conftest import BACK_ENDS
 
 FHIR = {"Content-Type": "application/fhir+json"}
 CALLERS = 64
+
+
+@pytest.fixture(scope="module", params=BACK_ENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def together(server: str, send: object) -> list[httpx.Response]:

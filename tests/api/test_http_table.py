@@ -9,8 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import BACK_ENDS
+
 TABLE = Path(__file__).parents[1] / "conformance" / "http_interactions.csv"
 FHIR = {"Content-Type": "application/fhir+json"}
+
+
+@pytest.fixture(scope="module", params=BACK_ENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def rows() -> list[dict[str, str]]:
@@ -39,6 +46,8 @@ BODIES: dict[str, Any] = {
     "observation": OBSERVATION,
     "broken": b'{"resourceType": "Patient", "id": ',
     "list": b"[]",
+    "xml": b'<Patient xmlns="http://hl7.org/fhir"><name><family value="\xe7\x8e\x8b"/></name></Patient>',
+    "doctype": b'<!DOCTYPE x [<!ENTITY e "x">]><Patient xmlns="http://hl7.org/fhir"/>',
     "untyped": {"id": "1"},
     "unknown-element": patient(colour="red"),
     "wrong-code": patient(gender="red"),

@@ -9,8 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import BACK_ENDS
+
 FHIR = {"Content-Type": "application/fhir+json"}
 MARK = "urn:oid:1.2.840.7"
+
+
+@pytest.fixture(scope="module", params=BACK_ENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def person(number: int, gender: str = "male") -> dict[str, Any]:

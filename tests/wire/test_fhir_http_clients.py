@@ -50,15 +50,15 @@ def test_fhirpy(base: str) -> None:
     one = client.resources("Patient").search(identifier=f"{SYSTEM}|1").get()
     assert one.id == patient.id
     assert client.resources("Patient").search(name="王").first().id == patient.id
-    created, made = (
+    changed, made = (
         client.resources("Patient")
         .search(identifier=f"{SYSTEM}|1")
-        .get_or_create(client.resource("Patient", identifier=[{"system": SYSTEM, "value": "1"}]))
+        .update(client.resource("Patient", identifier=[{"system": SYSTEM, "value": "1"}], birthDate="1985-03-08"))
     )
-    assert created.id == patient.id and not made
+    assert changed.id == patient.id and not made
 
     history = client.execute(f"Patient/{patient.id}/_history", method="get")
-    assert [entry["resource"]["meta"]["versionId"] for entry in history["entry"]] == ["2", "1"]
+    assert [entry["resource"]["meta"]["versionId"] for entry in history["entry"]] == ["3", "2", "1"]
 
     patient.delete()
     with pytest.raises(ResourceNotFound):
