@@ -1,8 +1,8 @@
 """Content-addressed files: DICOM Part 10 files, attachments, large raw messages.
 
-A blob's name is the SHA-256 of its bytes and nothing a sender said, so that no name can point elsewhere. It is written beside its
-place, flushed to disk, renamed, and its directory flushed: when ``put`` returns it survives a power failure, and
-nobody ever sees half a file.
+A blob's name is the SHA-256 of its bytes and nothing a sender said, so that no name can point elsewhere. It is written
+beside its place, flushed to disk, renamed, and its directory flushed: when ``put`` returns it survives a power failure,
+and nobody ever sees half a file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How text lies in the embedded store: plain, zstd, or zstd with a shared dictionary.
 
 Resources are short and alike, so a dictionary of what they have in common is worth more than the compressor itself
-(measured in ``docs/performance.md``). The dictionary a file was made with is kept in that file: a backup can be read by itself.
+(``docs/performance.md``). The dictionary a file was made with is kept in that file: a backup can be read by itself.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ class _Reading:
             f"p.k{place} IS NULL, p.k{place}{' DESC' if order.descending else ''}, "
             for place, order in enumerate(query.order)
         )
-        sql = f"SELECT {VERSION}{keys} FROM ({page.text}) p CROSS JOIN version v ON v.seq = p.seq ORDER BY {ordering}p.seq"
+        rows = f"({page.text}) p CROSS JOIN version v ON v.seq = p.seq"
+        sql = f"SELECT {VERSION}{keys} FROM {rows} ORDER BY {ordering}p.seq"
         return [Found(self._version(row[:10]), (*row[10:], row[9])) for row in self.rows(sql, page.values)]
 
     def count(self, query: Query) -> int:
@@ -227,12 +228,11 @@ class _Writing(_Reading):
         if present is not None:
             return present
         codec, raw = self.codec.pack(item.raw, resource=False)
-        data = json.dumps(item.data, ensure_ascii=False, separators=(",", ":"))
+        content = (item.queue, item.id, item.key, item.digest, item.state, _json(item.data), codec, raw)
+        progress = (item.created, item.attempts, item.leased_until)
         try:
             self.connection.execute(
-                f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                (item.queue, item.id, item.key, item.digest, item.state, data, codec, raw)
-                + (item.created, item.attempts, item.leased_until),
+                f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", content + progress
             )
         except sqlite3.IntegrityError:
             raise HubError("duplicate", f"{item.queue} already has the id {item.id}") from None
@@ -242,10 +242,9 @@ class _Writing(_Reading):
         item = self.item(queue, id)
         if item is None:
             raise HubError("not-found", f"{queue} has no item {id}")
-        merged = json.dumps(item.data | data, ensure_ascii=False, separators=(",", ":"))
         self.connection.execute(
             "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE queue = ? AND id = ?",
-            (state, merged, queue, id),
+            (state, _json(item.data | data), queue, id),
         )
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
@@ -281,6 +280,7 @@ class SqliteStore:
     """
 
     name = "sqlite"
+    local = True
 
     def __init__(
         self,
@@ -442,7 +442,8 @@ class SqliteStore:
     def statistics(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
         for database, type, number_of in self._reader().rows(
-            "SELECT database, type, count(*) FROM version WHERE ended IS NULL AND text IS NOT NULL GROUP BY database, type"
+            "SELECT database, type, count(*) FROM version WHERE ended IS NULL AND text IS NOT NULL"
+            " GROUP BY database, type"
         ):
             counts.setdefault(database, {})[type] = number_of
         return counts
@@ -478,7 +479,9 @@ class SqliteStore:
             if self._transaction.connection.in_transaction:
                 execute("ROLLBACK")
             self._transaction.forget()
-            raise refusal(error) if isinstance(error, sqlite3.Error) else error
+            if isinstance(error, sqlite3.Error):
+                raise refusal(error) from error
+            raise
 
     def _run(self, job: Job) -> None:
         execute = self._transaction.connection.execute
@@ -530,9 +533,12 @@ class SqliteStore:
         for reader in list(self._open):
             reader.connection.close()
         if not self._read_only:
-            self._transaction.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._transaction.connection.close()
+            self._transaction.connection.close()  # the last connection empties the log
             self._lock.close()
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def _all(conditions: Sequence[Sql]) -> Sql:

@@ -1,15 +1,16 @@
 """Expression tree -> one SELECT of change numbers, for the schema of ``schema.sql``.
 
 Every clause has two forms. As a *source* it enumerates the versions it holds for (``... x WHERE ...``, read along an
-index); as a *check* it is a condition on ``x.seq``, answered by a look-up of the entries of that version. A conjunction is the
-source of its rarest part and the checks of the others; how rare is found by counting a little way along the index.
+index); as a *check* it is a condition on ``x.seq``, answered by a look-up of the entries of that version. A conjunction
+is the source of its rarest part and the checks of the others; how rare is found by counting a little way along the
+index.
 Values reach SQLite as parameters only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hub.search.expression import (
@@ -73,7 +74,7 @@ def successor(text: str) -> str | None:
 
 
 def joined(operator: str, parts: Sequence[Sql]) -> Sql:
-    """The parts in parentheses with the operator between, as a balanced tree: SQLite limits the depth of expressions."""
+    """The parts with the operator between, as a balanced tree: SQLite limits the depth of expressions."""
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2
@@ -174,7 +175,7 @@ class Compiler:
         """Behind the row with these sort keys; rows without a key are last."""
         if not names:
             return Sql("seq > ?", (after[-1],))
-        text, values = "seq > ?", (after[-1],)
+        text, values = "seq > ?", after[-1:]
         for name, order, value in reversed(list(zip(names, orders, after[:-1], strict=True))):
             same = f"{name} IS ? AND ({text})"
             if value is None:
@@ -358,7 +359,7 @@ class Compiler:
         return TRUE
 
     def _compare(self, test: Compare, e: str) -> Sql:
-        """All comparisons on one entry. Since low <= high, an upper bound of high bounds low too: the index's column."""
+        """All comparisons, on one entry. As low <= high, an upper bound of high bounds low, the index's column."""
         tests = [(f"{e}.{bound} {operator} ?", number(value)) for bound, operator, value in test.tests]
         tests += [
             (f"{e}.low <= ?", number(value))

@@ -1,0 +1,59 @@
+"""Fixtures that every part uses."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from hub.store.mongo import MongoStore
+from hub.store.protocol import Store
+from hub.store.sqlite import SqliteStore
+
+pytest_plugins = ["tests.mongod"]
+
+BACK_ENDS = ["sqlite", pytest.param("mongo", marks=pytest.mark.mongo)]
+_prefixes = (f"test{os.getpid()}_{number}_" for number in itertools.count())
+
+
+class Clock:
+    """Microseconds since 1970 UTC that pass only when told: one with each look, or ``advance``."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_000_000_000_000
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += int(seconds * 1_000_000)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=BACK_ENDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], int]) -> Iterator[Store]:
+    """An empty store, of each kind in turn."""
+    if request.param == "sqlite":
+        opened: Store = SqliteStore(tmp_path / "hub.sqlite3", clock=clock)
+        yield opened
+        opened.close()
+        return
+    address, prefix = request.getfixturevalue("mongod"), next(_prefixes)
+    opened = MongoStore(address, clock=clock, prefix=prefix)
+    yield opened
+    opened.close()
+    client: pymongo.MongoClient[dict[str, Any]]
+    with pymongo.MongoClient(address) as client:
+        for name in client.list_database_names():
+            if name.startswith(prefix):
+                client.drop_database(name)
