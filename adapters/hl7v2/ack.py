@@ -16,8 +16,39 @@ from importlib.resources import files
 from adapters.hl7v2.message import HEADERS, NULL, Segment, path
 from hub.errors import HubError
 
-ANSWERS = {"ACK", "MCF", "ORR", "ORL", "RSP", "RTB", "RDR", "ADR", "ORG", "ORI", "ORS", "ORN", "ORD", "RRD", "RRE", "RRG", "RRA",
-           "RRI", "SRR", "MFK", "MFR", "VXR", "VXX", "TBR", "EDR", "DSR", "OSR", "NMR", "BPR"}  # fmt: skip
+ANSWERS = frozenset(
+    [
+        "ACK",
+        "MCF",
+        "ADR",
+        "BPR",
+        "DSR",
+        "EDR",
+        "MFK",
+        "MFR",
+        "NMR",
+        "ORD",
+        "ORG",
+        "ORI",
+        "ORL",
+        "ORN",
+        "ORR",
+        "ORS",
+        "OSR",
+        "RDR",
+        "RRA",
+        "RRD",
+        "RRE",
+        "RRG",
+        "RRI",
+        "RSP",
+        "RTB",
+        "SRR",
+        "TBR",
+        "VXR",
+        "VXX",
+    ]
+)
 """Message types that answer another message: they are never acknowledged in original mode (HL7 v2.5.1 2.9.2.2)."""
 
 ALWAYS, NEVER, ON_ERROR, ON_SUCCESS = "AL", "NE", "ER", "SU"

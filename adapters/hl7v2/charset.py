@@ -21,7 +21,8 @@ CODECS = {
 ALIASES = {
     "UTF-8": "utf-8", "UTF8": "utf-8", "UNICODE UTF8": "utf-8", "GBK": "gb18030", "GB2312": "gb18030",
     "GB18030": "gb18030", "GB 18030": "gb18030", "GB18030-2000": "gb18030", "BIG5": "big5hkscs",
-    "ISO8859_1": "iso8859-1", "ISO-8859-1": "iso8859-1", "8859-1": "iso8859-1", "8859_1": "iso8859-1", "LATIN1": "iso8859-1",
+    "ISO8859_1": "iso8859-1", "ISO-8859-1": "iso8859-1", "8859-1": "iso8859-1", "8859_1": "iso8859-1",
+    "LATIN1": "iso8859-1",
     "WINDOWS-1252": "windows-1252", "CP1252": "windows-1252", "CP936": "gb18030", "US-ASCII": "ascii",
 }  # fmt: skip
 """Names that senders write though the table does not have them."""

@@ -1,17 +1,18 @@
-"""What is wrong with a message or its transport: one record, its texts in ``findings.csv`` (zh and en)."""
+"""What is wrong with a message or its transport: the rules, their severities and texts are rows of ``findings.csv``."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+
+from hub.services.check import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of ``findings.csv``; ``severity`` is a code of HL70516, ``category`` NIST's."""
+    """One row of ``findings.csv``. ``{0}`` in a text is the finding's detail."""
 
     rule: str
     category: str
@@ -23,30 +24,21 @@ class Rule:
     mend_zh: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A located finding: ``at`` as ``PID[1]-3[2].4.2``, ``line`` and ``column`` from 1, ``offset`` in bytes from 0."""
-
-    rule: str
-    at: str = ""
-    line: int = 0
-    column: int = 0
-    offset: int = -1
-    value: str = ""
-    expected: str = ""
-    severity: str = ""
-    detail: str = ""
-
-    def show(self, language: str = "en") -> dict[str, Any]:
-        """The finding with its texts, JSON-able."""
-        rule = rules()[self.rule]
-        texts = {"text": rule.zh, "mend": rule.mend_zh} if language == "zh" else {"text": rule.en, "mend": rule.mend_en}
-        shown = {"category": rule.category, "clause": rule.clause, **asdict(self), **texts}
-        return {**shown, "severity": self.severity or rule.severity}
-
-
 @cache
 def rules() -> dict[str, Rule]:
     """Rule id -> its row."""
     lines = files("adapters.hl7v2").joinpath("findings.csv").read_text(encoding="utf-8").splitlines()
     return {row["rule"]: Rule(**row) for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
+
+
+def finding(
+    rule: str, at: str = "", line: int | None = None, column: int | None = None, *, offset: int | None = None,
+    value: str = "", expected: str = "", detail: str = "", severity: str = "",
+) -> Finding:  # fmt: skip
+    """A finding of a rule. ``at`` as ``PID[1]-3[2].4.2``, line and column from 1, offset in bytes from 0."""
+    row = rules()[rule]
+    message = {"en": row.en.replace("{0}", detail), "zh": row.zh.replace("{0}", detail)}
+    mend = {"en": row.mend_en, "zh": row.mend_zh} if row.mend_en else {}
+    return Finding(
+        severity or row.severity, rule, at, message, mend, row.clause, value[:200], expected[:200], line, column, offset
+    )

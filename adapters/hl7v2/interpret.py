@@ -65,12 +65,6 @@ def sender_of(header: Segment) -> str:
     return f"{header.field(3)}|{header.field(4)}"
 
 
-def identity_of(header: Segment) -> str:
-    """What makes a sender's message the same message: MSH-10, and MSH-9, since senders count per type."""
-    control_id = header.field(10)
-    return f"{control_id} {header.raw(9, 1, 1)}^{header.raw(9, 1, 2)}" if control_id else ""
-
-
 def circumstances_of(message: Message, zone: str) -> Circumstances:
     """Who sent a message and when, as the conversions need it."""
     header = message.header
@@ -115,13 +109,12 @@ def translate(message: Message, zone: str) -> Translation:
 def bundle_of(translation: Translation, origin: str, received: int) -> dict[str, Any]:
     """A transaction Bundle: every resource as PUT under its id, and the Provenance that leads to the raw message."""
     resources = translation.mapped.resources
-    entries = [*resources, _provenance(translation, origin, received)] if resources else []
+    kept = [*resources, _provenance(translation, origin, received)] if resources else []
     return {
         "resourceType": "Bundle",
         "type": "transaction",
         "entry": [
-            {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
-            for one in entries
+            {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}} for one in kept
         ],
     }
 
@@ -153,6 +146,10 @@ def _provenance(translation: Translation, origin: str, received: int) -> dict[st
     if occurred:
         provenance["occurredDateTime"] = occurred
     return provenance
+
+
+def _literal(resource: dict[str, Any]) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
 
 
 def _event(message: Message) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from adapters.hl7v2 import mllp
-from adapters.hl7v2.interpret import CHANNEL, Interpreter, identity_of, sender_of
+from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
 from hub.errors import HubError
 from hub.services.doors import Doors
@@ -77,7 +77,12 @@ class MllpListener:
             if frame.too_long:
                 raise HubError("too-long", f"the block is longer than {self._max_bytes} bytes")
             return self._inbox.receive(
-                channel=CHANNEL, sender=sender_of(header), control_id=identity_of(header), raw=frame.content, peer=peer
+                channel=CHANNEL,
+                sender=sender_of(header),
+                control_id=header.field(10),
+                kind=header.field(9),
+                raw=frame.content,
+                peer=peer,
             )
         except HubError as error:
             return self._interpreter.refuse(header, codec, error)

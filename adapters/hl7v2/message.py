@@ -4,7 +4,8 @@ The text is cut into segments at once, into fields when a segment is asked, and 
 subcomponents when a value is asked; escape sequences are resolved last. Nothing is dropped: Z-segments, unknown
 segments, lines that are no segments and empty lines stay where they were, and ``encode`` gives the received bytes.
 
->>> message = parse(b"MSH|^~\\\\&|HIS|A|HUB|R|20261120||ADT^A01|1|P|2.5.1\\rPID|1||7^^^H&1.2.3&ISO^MR~8||Li\\\\T\\\\Co^A\\r")
+>>> head = b"MSH|^~\\\\&|HIS|A|HUB|R|20261120||ADT^A01|1|P|2.5.1\\r"
+>>> message = parse(head + b"PID|1||7^^^H&1.2.3&ISO^MR~8||Li\\\\T\\\\Co^A\\r")
 >>> message.kind, message["PID-3[1].4.2"], message["PID-3[2]"], message["PID-5.1"], message["PV1-2"]
 ('ADT^A01', '1.2.3', '8', 'Li&Co', '')
 """
@@ -17,8 +18,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from adapters.hl7v2.charset import MARKS, Decoded, codec_of, decode
-from adapters.hl7v2.findings import Finding
+from adapters.hl7v2.findings import finding
 from hub.errors import HubError
+from hub.services.check import Finding
 
 NULL = '""'
 """The field value that means: delete what you have (HL7 v2.5.1 2.5.3.1)."""
@@ -92,7 +94,8 @@ class Delimiters:
     def unescape(self, value: str, codec: str = "utf-8") -> str:
         """Resolve escape sequences; one that is not known stays as it is.
 
-        ``\\X..\\`` is read in ``codec``; highlighting (``\\H\\ \\N\\``) is dropped; ``\\.br\\`` and ``\\.sp\\`` are line breaks.
+        ``\\X..\\`` is read in ``codec``; highlighting (``\\H\\ \\N\\``) is dropped; ``\\.br\\`` and ``\\.sp\\`` break
+        the line.
         """
         if not self.escape or self.escape not in value:
             return value
@@ -291,31 +294,31 @@ class Message:
 
     def encoding_findings(self) -> list[Finding]:
         """Findings about character set, terminators and lines that are no segments."""
-        found = [Finding("byte-order-mark", offset=0)] if self.decoded.mark.startswith(BYTE_ORDER_MARKS) else []
+        found = [finding("byte-order-mark", offset=0)] if self.decoded.mark.startswith(BYTE_ORDER_MARKS) else []
         odd = next((index for index, end in enumerate(self.terminators) if "\n" in end), None)
         if odd is not None:
-            found.append(Finding("segment-terminator", self.position(self.segments[odd]), odd + 1))
+            found.append(finding("segment-terminator", self.position(self.segments[odd]), odd + 1))
         if self.terminators[-1] == "" and self.segments[-1].text:
-            found.append(Finding("no-final-terminator", line=len(self.segments)))
+            found.append(finding("no-final-terminator", line=len(self.segments)))
         for segment in self.segments:
             if not segment.text.strip():
-                found.append(Finding("blank-line", line=segment.index + 1, offset=self.place(segment).offset))
+                found.append(finding("blank-line", line=segment.index + 1, offset=self.place(segment).offset))
             elif not segment.is_line():
-                found.append(Finding("segment-name", line=segment.index + 1, column=1, value=segment.text[:40],
+                found.append(finding("segment-name", line=segment.index + 1, column=1, value=segment.text[:40],
                                      offset=self.place(segment).offset))  # fmt: skip
             if match := _CONTROL.search(segment.text):
-                found.append(Finding("control-character", segment.name, segment.index + 1, match.start() + 1,
+                found.append(finding("control-character", segment.name, segment.index + 1, match.start() + 1,
                                      value=f"0x{ord(match[0]):02X}"))  # fmt: skip
         return found + self._charset_findings()
 
     def _charset_findings(self) -> list[Finding]:
         declared = self.header.field(18)
         if self.decoded.damaged:
-            return [Finding("charset-damaged", "MSH-18", 1, value=declared, expected=self.codec)]
+            return [finding("charset-damaged", "MSH-18", 1, value=declared, expected=self.codec)]
         if self.decoded.rule == "MSH-18" or self.raw.isascii():
             return []
         rule = "charset-wrong" if declared and codec_of(declared) != self.codec else "charset-undeclared"
-        return [Finding(rule, "MSH-18", 1, value=declared, expected=self.codec)]
+        return [finding(rule, "MSH-18", 1, value=declared, expected=self.codec)]
 
 
 def _head(segment: Segment, field: int, repetition: int, component: int, subcomponent: int) -> str:

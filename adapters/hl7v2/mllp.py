@@ -228,7 +228,7 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        peer = "%s:%s" % writer.get_extra_info("peername", ("?", "?"))[:2]
+        peer = ":".join(map(str, writer.get_extra_info("peername", ("?", "?"))[:2]))
         if len(self._tasks) >= self._limits.max_connections:
             self._tell("mllp-refused", peer)
             writer.close()

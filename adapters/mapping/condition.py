@@ -1,7 +1,8 @@
 """The condition language of the mapping tables.
 
-``PID-13.2 valued``, ``PV1-2 = "I"``, ``OBX-2 in ("NM", "SN")``, ``count(OBX-5) > 1``, joined by ``and``, ``or``, ``not`` and
-brackets. A position is a field of a segment in view (``PID-3[2].4.2``) or a component of the data type (``CX.4.2``).
+``PID-13.2 valued``, ``PV1-2 = "I"``, ``OBX-2 in ("NM", "SN")``, ``count(OBX-5) > 1``, joined by ``and``, ``or``,
+``not`` and brackets. A position is a field of a segment in view (``PID-3[2].4.2``) or a component of the data type
+(``CX.4.2``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WORDS = {"and", "or", "not", "in", "valued", "count", "length"}
 
 
 class Grammar:
-    """Compiles conditions; ``value`` and ``count`` turn a position into a reader of whatever the test is called with."""
+    """Compiles conditions; ``value`` and ``count`` turn a position into a reader of what the test is called with."""
 
     def __init__(self, value: Callable[[str], Value], count: Callable[[str], Count]) -> None:
         self._value = value

@@ -155,9 +155,7 @@ def decimal(text: str, _: Circumstances) -> int | Decimal | None:
 def integer(text: str, circumstances: Circumstances) -> int | None:
     """integer (31 bits)."""
     number = decimal(text, circumstances)
-    if number is None or number != int(number) or abs(number) >= 2**31:
-        return None
-    return int(number)
+    return number if isinstance(number, int) and abs(number) < 2**31 else None
 
 
 def positive(text: str, circumstances: Circumstances) -> int | None:

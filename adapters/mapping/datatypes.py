@@ -1,7 +1,7 @@
 """Compiles segment and data type tables into closures that fill FHIR elements.
 
-An attribute is an element path: ``gender``, ``name.family``, ``identifier[1]`` (a new list element for every repetition of
-the field; rows of the same number and repetition fill the same one), ``contact[0].name`` (one element for the whole
+An attribute is an element path: ``gender``, ``name.family``, ``identifier[1]`` (a new list element for every repetition
+of the field; rows of the same number and repetition fill the same one), ``contact[0].name`` (one element for the whole
 segment). A map is another table (``CX[Identifier]``), or a conversion by the FHIR type of the row.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mapping import conversions
@@ -28,6 +28,8 @@ Put = Callable[[dict[str, Any], dict[tuple[Any, ...], Any], int, Any], None]
 """Set a value in (root, scope, repetition)."""
 Operation = Callable[["Run", str, int, dict[str, Any], dict[tuple[Any, ...], Any]], bool]
 """One row of a data type table: (run, text, level, element, scope) -> whether it put more than a constant."""
+FieldOperation = Callable[["Run", "Entry", str, int], None]
+"""One row of a segment table: (run, entry, text of the repetition, its number)."""
 
 
 class Reader(Protocol):
@@ -126,7 +128,7 @@ class Compiler:
 
     def _fill(self, name: str) -> Callable[[Run, Entry, Segment], None]:
         always: list[Callable[[Run, Entry], None]] = []
-        by_field: dict[int, list[Callable[[Run, Entry, str, int], None]]] = {}
+        by_field: dict[int, list[FieldOperation]] = {}
         for row in self._tables.segments[name]:
             if not row.attribute:
                 continue
@@ -139,25 +141,12 @@ class Compiler:
                     always.append(self._constant(row))
             except ValueError as error:
                 raise ValueError(f"segments/{name}.csv line {row.line}: {error}") from None
-        numbers = sorted(by_field.items())
+        numbered = sorted(by_field.items())
 
         def fill(run: Run, entry: Entry, segment: Segment) -> None:
-            fields = segment.fields
-            size = len(fields)
             for operate in always:
                 operate(run, entry)
-            for number, operations in numbers:
-                if number >= size:
-                    break
-                text = fields[number]
-                if not text:
-                    continue
-                pieces = text.split(run.delimiters.repetition) if run.delimiters.repetition in text else (text,)
-                for repetition, piece in enumerate(pieces, 1):
-                    if piece:
-                        run.piece = piece
-                        for operation in operations:
-                            operation(run, entry, piece, repetition)
+            _take(run, entry, segment.fields, numbered)
 
         return fill
 
@@ -273,6 +262,23 @@ class Compiler:
         whole = by_component.pop(0, [])
         numbered = sorted(by_component.items())
         return lambda run, text, level: None if text == NULL else _assemble(run, text, level, numbered, whole)
+
+
+def _take(run: Run, entry: Entry, fields: Sequence[str], numbered: list[tuple[int, list[FieldOperation]]]) -> None:
+    """Run the rows of every field that is there, on every repetition."""
+    size = len(fields)
+    delimiter = run.delimiters.repetition
+    for number, operations in numbered:
+        if number >= size:
+            break
+        text = fields[number]
+        if not text:
+            continue
+        for repetition, piece in enumerate(text.split(delimiter) if delimiter and delimiter in text else (text,), 1):
+            if piece:
+                run.piece = piece
+                for operation in operations:
+                    operation(run, entry, piece, repetition)
 
 
 def _assemble(
@@ -445,8 +451,8 @@ def _authority(*places: int) -> Build:
         delimiters = run.delimiters
         delimiter = delimiters.component if level == 0 else delimiters.subcomponent if level == 1 else ""
         parts = text.split(delimiter) if delimiter else [text]
-        names = (delimiters.unescape(parts[place - 1], run.codec) if place <= len(parts) else "" for place in places)
-        return conversions.authority(*names, run.circumstances)
+        names = [delimiters.unescape(parts[place - 1], run.codec) if place <= len(parts) else "" for place in places]
+        return conversions.authority(names[0], names[1], names[2], run.circumstances)
 
     return build
 

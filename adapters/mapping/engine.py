@@ -68,8 +68,8 @@ class Run:
     """One message on its way through the tables; what closures see."""
 
     __slots__ = (
-        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level", "made", "parts",
-        "piece", "problems", "segment",
+        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level",
+        "made", "parts", "piece", "problems", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -204,7 +204,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-# --- message tables ----------------------------------------------------------------------------------------------------
+# --- message tables -------------------------------------------------------------------------------------------------
 
 Step = Callable[[Run, Segment], None]
 
@@ -276,7 +276,7 @@ class Structure:
         return list(unmapped)
 
     def _next(self, places: list[Place], at: Place) -> Place:
-        """The place of a segment after ``at``: ahead in the innermost group that has one, else that group begins anew."""
+        """The place of a segment after ``at``: ahead in the innermost group with one, else the group begins anew."""
         for depth in range(len(at.groups), 0, -1):
             group = at.groups[depth - 1]
             within = [place for place in places if len(place.groups) >= depth and place.groups[depth - 1] == group]
@@ -299,7 +299,7 @@ class Structure:
 
 
 def _step(row: MessageRow, compiler: Compiler) -> Step:
-    """One row: a target with ``+`` adds to the resource in view, any other target is a new resource for each segment."""
+    """One row: a target with ``+`` adds to the resource in view, any other is a new resource for each segment."""
     test = compiler.condition(row.condition) if row.condition else None
     fill = compiler.segment(row.map)
     links = [_link(text) for text in row.references.split(";") if text.strip()]
@@ -372,7 +372,7 @@ def _place(resource: Resource, path: list[str], reference: dict[str, str]) -> No
         resource.setdefault(last, reference)
 
 
-# --- the engine ----------------------------------------------------------------------------------------------------------
+# --- the engine -----------------------------------------------------------------------------------------------------
 
 
 class Engine:

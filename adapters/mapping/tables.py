@@ -2,8 +2,8 @@
 
 ``messages/ADT_A01.csv`` (segment -> resource), ``segments/PID[Patient].csv`` (field -> element),
 ``datatypes/CX[Identifier].csv`` (component -> element), ``codes/AdministrativeSex.csv`` (v2 code -> FHIR code) and
-``keys.csv`` (what identifies a resource). Lines that begin with ``#`` are comments; ``# events:`` in a message table lists
-the type^event pairs it serves, ``# system:`` in a code table the URI of the v2 table.
+``keys.csv`` (what identifies a resource). Lines that begin with ``#`` are comments; ``# events:`` in a message table
+lists the type^event pairs it serves, ``# system:`` in a code table the URI of the v2 table.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CodeMap:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What identifies a resource of a type: parts that must all be valued; whether an equal key is the same resource."""
+    """What identifies a resource of a type: parts, all valued; whether an equal key is the same resource."""
 
     type: str
     parts: tuple[str, ...]
@@ -99,17 +99,8 @@ def load(folder: Traversable) -> Tables:
     )
 
 
-_MESSAGE = {
-    "identifier": "identifier",
-    "condition": "condition",
-    "target": "target",
-    "map": "map",
-    "references": "references",
-}
-_ELEMENT = {
-    "identifier": "identifier", "condition": "condition", "attribute": "attribute", "type": "type",
-    "map": "map", "vocabulary": "vocabulary", "assignment": "assignment",
-}  # fmt: skip
+_MESSAGE = ("identifier", "condition", "target", "map", "references")
+_ELEMENT = ("identifier", "condition", "attribute", "type", "map", "vocabulary", "assignment")
 
 
 def _files(folder: Traversable) -> list[tuple[str, str]]:
@@ -122,7 +113,7 @@ def _comment(text: str, word: str) -> str:
     return " ".join(line[len(lead) :].strip() for line in text.splitlines() if line.startswith(lead))
 
 
-def _rows(name: str, text: str, columns: dict[str, str]) -> list[tuple[int, dict[str, str]]]:
+def _rows(name: str, text: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line and not line.startswith("#")]
     reader = csv.DictReader(line for _, line in lines)
     missing = set(columns) - set(reader.fieldnames or ())
@@ -142,14 +133,14 @@ def _map(name: str, text: str) -> tuple[Row, ...]:
 
 def _codes(name: str, text: str) -> CodeMap:
     codes: dict[str, tuple[Code, ...]] = {}
-    for _, row in _rows(name, text, dict.fromkeys(("code", "target", "system", "display"), "")):
+    for _, row in _rows(name, text, ("code", "target", "system", "display")):
         codes[row["code"]] = (*codes.get(row["code"], ()), Code(row["target"], row["system"], row["display"]))
     return CodeMap(name, _comment(text, "system"), codes)
 
 
 def _keys(text: str) -> dict[str, tuple[Key, ...]]:
     keys: dict[str, tuple[Key, ...]] = {}
-    for line, row in _rows("keys", text, dict.fromkeys(("type", "parts", "again"), "")):
+    for line, row in _rows("keys", text, ("type", "parts", "again")):
         key = Key(row["type"], tuple(row["parts"].split()), row["again"] == "same", line)
         keys[row["type"]] = (*keys.get(row["type"], ()), key)
     return keys
