@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from hub.api.server import HttpServer
@@ -71,7 +72,9 @@ def open_store(settings: Settings, clock: Callable[[], int]) -> Store:
     if settings.store.startswith(("mongodb://", "mongodb+srv://")):
         from hub.store.mongo import MongoStore  # the driver is loaded only where it is used
 
-        return MongoStore(settings.store, clock=clock, snapshot_seconds=settings.search.page_seconds)
+        region = urlsplit(settings.store).path.strip("/") or "hub"
+        seconds = settings.search.page_seconds
+        return MongoStore(settings.store, clock=clock, prefix=f"{region}_", snapshot_seconds=seconds)
     raise HubError("configuration", f"store = {settings.store!r} is neither sqlite nor a mongodb:// address", "store")
 
 

@@ -15,7 +15,7 @@ from hub.store.mongo import MongoStore
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
 
-pytest_plugins = ["tests.mongod"]
+pytest_plugins = ["tests.mongod", "tests.running"]
 
 BACK_ENDS = ["sqlite", pytest.param("mongo", marks=pytest.mark.mongo)]
 _prefixes = (f"test{os.getpid()}_{number}_" for number in itertools.count())

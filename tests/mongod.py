@@ -80,3 +80,14 @@ def _initiate(server: subprocess.Popen[bytes], port: int) -> None:
             if time.monotonic() > until:
                 raise TimeoutError("mongod was not ready in time")
             time.sleep(0.05)
+
+
+@pytest.fixture
+def mongo_url(mongod: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address for ``HUB_STORE`` whose databases are this test's alone."""
+    name = f"t{os.getpid()}x{abs(hash(request.node.nodeid)) % 10**8}"
+    yield mongod.replace("/?", f"/{name}?")
+    with pymongo.MongoClient(mongod) as client:
+        for database in client.list_database_names():
+            if database.startswith(name):
+                client.drop_database(database)

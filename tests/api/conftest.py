@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -32,9 +31,7 @@ def store_address(backend: str, request: pytest.FixtureRequest) -> Iterator[str]
         yield backend
         return
     address = request.getfixturevalue("mongod")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mongo, "MongoStore", partial(mongo.MongoStore, prefix=PREFIX))
-        yield address
+    yield address.replace("/?", f"/{PREFIX.rstrip('_')}?")
     with pymongo.MongoClient(address) as client:
         for name in client.list_database_names():
             if name.startswith(PREFIX):
