@@ -36,7 +36,7 @@ class MapIndex:
     def of(cls, maps: Iterable[Resource]) -> MapIndex:
         """The index of these maps."""
         index = cls()
-        for concept_map in maps:
+        for concept_map in (m for m in maps if m.get("status") != "retired"):
             for item in concept_map.get("group", ()):
                 index._add(concept_map, item)
         return index
