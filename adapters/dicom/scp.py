@@ -51,7 +51,7 @@ class Scp:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._settings = doors.settings.dicom
-        self._listening = socket.socket()
+        self._listening: socket.socket | None = None
         self._associations: dict[threading.Thread, Association | None] = {}
         self._lock = threading.Lock()
         self._stopping = False
@@ -59,16 +59,17 @@ class Scp:
 
     def start(self) -> None:
         """Bind and serve. OSError when the port is taken."""
-        self._listening = socket.create_server(self.address, backlog=128)
-        self.address = self._listening.getsockname()[:2]
-        threading.Thread(target=self._accept, name="dicom-accept", daemon=True).start()
+        self._listening = listening = socket.create_server(self.address, backlog=128)
+        self.address = listening.getsockname()[:2]
+        threading.Thread(target=self._accept, args=(listening,), name="dicom-accept", daemon=True).start()
 
     def stop(self) -> None:
         """Take no more associations, let those under way finish for a while, then end them."""
         self._stopping = True
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        if self._listening is not None:
+            with contextlib.suppress(OSError):
+                self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
         deadline = time.monotonic() + self._doors.settings.shutdown_seconds
         for thread, association in list(self._associations.items()):
             if association is not None and not association.busy:
@@ -77,10 +78,10 @@ class Scp:
             if thread.is_alive() and association is not None:
                 association.kill()
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         while not self._stopping:
             try:
-                connection, _ = self._listening.accept()
+                connection, _ = listening.accept()
             except OSError:
                 return
             thread = threading.Thread(target=self._run, args=(connection,), name="dicom-association", daemon=True)

@@ -14,6 +14,9 @@ from typing import Any
 
 from hub.errors import HubError
 
+LONGEST_WAIT = 3_600_000_000
+"""Microseconds between two attempts to build a study that fails."""
+
 log = logging.getLogger("hub.imaging")
 
 
@@ -21,7 +24,7 @@ class StudyClock:
     """Calls ``build`` for each study row that ``waiting(quiet microseconds)`` gives, until closed.
 
     The end of an association ends the wait, but not for a study that was built a moment ago: some modalities open an
-    association for every image.
+    association for every image. A study that cannot be built is tried again later and later.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class StudyClock:
         self._quiet = int(quiet_seconds * 1_000_000)
         self._clock = clock
         self._built: dict[str, int] = {}
+        self._failed: dict[str, tuple[int, int]] = {}
         self._woken = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="imaging-studies", daemon=True)
@@ -61,15 +65,20 @@ class StudyClock:
                 log.error("studies that wait: %s", error)
 
     def _build_waiting(self, quiet: int) -> None:
-        recently = self._clock() - self._quiet
-        self._built = {study: time for study, time in self._built.items() if time > recently}
+        now = self._clock()
+        self._built = {study: time for study, time in self._built.items() if time > now - self._quiet}
         for study in self._waiting(quiet):
-            if quiet == 0 and not self._closing and study["id"] in self._built:
+            id = study["id"]
+            again, wait = self._failed.get(id, (0, 1_000_000))
+            if again > now or (quiet == 0 and not self._closing and id in self._built):
                 continue
-            self._built[study["id"]] = self._clock()
+            self._built[id] = now
             try:
                 self._build(study)
+                self._failed.pop(id, None)
             except HubError as error:
                 log.error("study %s: %s", study["uid"], error)
-            except Exception:
+                self._failed[id] = now + wait, min(2 * wait, LONGEST_WAIT)
+            except Exception:  # noqa: BLE001 - one study that fails must not stop the others; it stays open
                 log.exception("study %s", study["uid"])
+                self._failed[id] = now + wait, min(2 * wait, LONGEST_WAIT)
