@@ -149,10 +149,7 @@ def patient(run: str, number: int) -> dict[str, Any]:
     return {
         "resourceType": "Patient",
         "id": f"{run}-{number}",
-        "identifier": [
-            {"use": "usual", "system": SYSTEM, "value": f"{run}-{number}"},
-            {"use": "secondary", "system": f"{SYSTEM}-ward", "value": f"W{number % 97}"},
-        ],
+        "identifier": [{"use": "usual", "system": SYSTEM, "value": f"{run}-{number}"}],
         "active": True,
         "name": [
             {"use": "official", "text": f"张伟{number}", "family": "张", "given": [f"伟{number}"]},
