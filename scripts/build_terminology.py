@@ -291,16 +291,24 @@ def ucum(folder: Path) -> None:
 
 
 def pinyin(folder: Path) -> None:
-    """The first reading, without tone, of the characters of the CJK block: syllable -> characters."""
-    readings: dict[str, list[str]] = {}
-    for point, reading in json.loads(wheel(folder, PINYIN_PACKAGE).read("pypinyin/pinyin_dict.json")).items():
-        if 0x4E00 <= int(point) <= 0x9FFF:
-            first = unicodedata.normalize("NFD", reading.split(",")[0]).replace("u\u0308", "v")
-            syllable = "".join(c for c in first if not unicodedata.combining(c))
-            readings.setdefault(syllable, []).append(chr(int(point)))
-    table = {syllable: "".join(readings[syllable]) for syllable in sorted(readings)}
+    """Toneless readings of the CJK block: syllable -> characters; ``first`` readings, ``other`` ones of GB 2312."""
+    tables: dict[str, dict[str, str]] = {"first": {}, "other": {}}
+    for point, readings in sorted(json.loads(wheel(folder, PINYIN_PACKAGE).read("pypinyin/pinyin_dict.json")).items()):
+        character = chr(int(point))
+        if "\u4e00" <= character <= "\u9fff":
+            syllables = list(dict.fromkeys(map(toneless, readings.split(","))))
+            common = character.encode("gb2312", "ignore")
+            for rank, syllable in enumerate(syllables if common else syllables[:1]):
+                table = tables["other" if rank else "first"]
+                table[syllable] = table.get(syllable, "") + character
     record = {"resourceType": "Table", "url": "urn:region-hub:pinyin", "version": PINYIN_PACKAGE.split("==")[1]}
-    write("pinyin", PINYIN_PACKAGE, "MIT", [record | {"syllables": table}])
+    write("pinyin", PINYIN_PACKAGE, "MIT", [record | {k: dict(sorted(t.items())) for k, t in tables.items()}])
+
+
+def toneless(reading: str) -> str:
+    """``lǜ`` -> ``lv``."""
+    letters = unicodedata.normalize("NFD", reading).replace("u\u0308", "v")
+    return "".join(c for c in letters if not unicodedata.combining(c))
 
 
 def main(folder: Path) -> None:

@@ -55,7 +55,7 @@ class Expansion:
 
 def _searchable(concept: Concept) -> str:
     names = list(dict.fromkeys(name for name in concept.displays() if name))
-    spelled = [text for name in names if not name.isascii() for text in (pinyin.spell(name), pinyin.initials(name))]
+    spelled = [text for name in names if not name.isascii() for text in pinyin.variants(name)]
     return "\n".join((concept.code, *names, *spelled)).lower()
 
 

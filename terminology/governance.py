@@ -247,9 +247,10 @@ def enriched(resource: Resource, item: WorkItem) -> Resource:
             stack.extend(node)
         elif isinstance(node, dict):
             stack.extend(node.values())
-            codings: list[Any] = node.get("coding") if isinstance(node.get("coding"), list) else []
-            listed = _holds(codings, item.system, item.code)
-            if listed and not _holds(codings, item.target.system, item.target.code):
+            codings = node.get("coding")
+            if not isinstance(codings, list) or not _holds(codings, item.system, item.code):
+                continue
+            if not _holds(codings, item.target.system, item.target.code):
                 codings.append(coding)
     tags = [tag for tag in copy.get("meta", {}).get("tag", ()) if not _is_flag(tag)]
     if "tag" in copy.get("meta", {}):
