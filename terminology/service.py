@@ -85,13 +85,16 @@ class Terminology:
         """CodeSystem/$find-matches."""
         return codes.find_matches(self.system(system, version), properties, exact)
 
-    def below(self, system: str, code: str) -> list[str]:
-        """The code and its descendants: what the search modifier ``:below`` means."""
-        return [code, *self.system(system).descendants(code)]
+    def related(self, system: str, code: str, direction: str) -> list[str] | None:
+        """The code and those that subsume it ("above") or that it subsumes ("below"), as the search modifiers mean it.
 
-    def above(self, system: str, code: str) -> list[str]:
-        """The code and its ancestors: what the search modifier ``:above`` means."""
-        hierarchy = self.system(system)
+        None if the code is not known here.
+        """
+        hierarchy = self.registry.system(system)
+        if hierarchy is None or hierarchy.find(code) is None:
+            return None
+        if direction == "below":
+            return [code, *hierarchy.descendants(code)]
         found, stack = {code: None}, [code]
         while stack:
             concept = hierarchy.find(stack.pop())
@@ -127,9 +130,17 @@ class Terminology:
                 return url, found
         return system, None
 
-    def members(self, canonical: str) -> list[tuple[str, str]]:
-        """System and code of everything in a value set: what the search modifier ``:in`` means."""
-        return [(row.system, row.concept.code) for row in self._expansion(self.value_set(canonical), canonical).rows]
+    def members(self, canonical: str) -> list[tuple[str, str]] | None:
+        """System and code of everything in a value set, as the search modifiers ``:in`` and ``:not-in`` mean it.
+
+        None if the value set is not known here or cannot be listed.
+        """
+        try:
+            return [
+                (row.system, row.concept.code) for row in self._expansion(self.value_set(canonical), canonical).rows
+            ]
+        except TerminologyError:
+            return None
 
     def validate_code(
         self,

@@ -137,8 +137,10 @@ def test_find_matches_by_property_exact_and_not(terminology: Terminology) -> Non
 
 
 def test_above_and_below(terminology: Terminology) -> None:
-    assert terminology.below(ANIMALS["url"], "dog") == ["dog", "puppy"]
-    assert terminology.above(ANIMALS["url"], "puppy") == ["puppy", "dog", "animal"]
+    assert terminology.related(ANIMALS["url"], "dog", "below") == ["dog", "puppy"]
+    assert terminology.related(ANIMALS["url"], "puppy", "above") == ["puppy", "dog", "animal"]
+    assert terminology.related(ANIMALS["url"], "cat", "below") is None
+    assert terminology.members("http://nowhere.example/vs") is None
 
 
 # --- $validate-code
