@@ -104,7 +104,7 @@ def problems(
 
 def show(report: dict[str, Any], base: str) -> None:
     """The report for a person at a terminal."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     sent = Table("what", "number", title="Sent and acknowledged")
     for group in ("sent", "acks"):
         for name, number in report["manifest"][group].items():
@@ -120,7 +120,8 @@ def show(report: dict[str, Any], base: str) -> None:
         "time", "what", "content", "hospital", "came by", title="One resident's record, found by e-health card"
     )
     for item in report["record"]["items"]:
-        record.add_row(*(str(item.get(name) or "") for name in ("time", "type", "title", "hospital", "source")))
+        when = str(item.get("time") or "")[:16].replace("T", " ")
+        record.add_row(when, *(str(item.get(name) or "") for name in ("type", "title", "hospital", "source")))
     console.print(record)
     person = (report["persons"] or [{}])[0]
     console.print(f"{person.get('name', '')} is one person with {len(person.get('patients', []))} patient records.")
