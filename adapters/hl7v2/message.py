@@ -315,7 +315,7 @@ class Message:
         declared = self.header.field(18)
         if self.decoded.damaged:
             return [finding("charset-damaged", "MSH-18", 1, value=declared, expected=self.codec)]
-        if self.decoded.rule == "MSH-18" or self.raw.isascii():
+        if self.decoded.rule in ("MSH-18", "sender") or self.raw[len(self.decoded.mark) :].isascii():
             return []
         rule = "charset-wrong" if declared and codec_of(declared) != self.codec else "charset-undeclared"
         return [finding(rule, "MSH-18", 1, value=declared, expected=self.codec)]
