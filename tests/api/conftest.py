@@ -13,7 +13,6 @@ from hub import bootstrap
 from hub.api.server import HttpServer
 from hub.services.doors import Doors
 from hub.settings import load
-from hub.store import mongo
 
 PREFIX = "testapi_"
 
