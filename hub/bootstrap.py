@@ -20,6 +20,7 @@ from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.validate import Validator
+from hub.fhir.validate.quick import QuickValidator
 from hub.healthcard.card import HealthCards
 from hub.listener import Listener
 from hub.mpi.link import Linker
@@ -94,7 +95,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
     validator = Validator(standard)
     linker = Linker(databases)
-    written = validator if settings.validation == "base" else _accept
+    written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
     query = QueryService(

@@ -14,7 +14,7 @@ def adt(number: int, run: str) -> bytes:
     person = number - number % 5 if number % 5 == 4 else number
     control = f"{run}A{number}"
     lines = (
-        f"MSH|^~\\&|HIS|BENCH|HUB|REGION|20261120083000+0800||ADT^A01^ADT_A01|{control}|P|2.5.1|||AL|NE|||UNICODE UTF-8",
+        f"MSH|^~\\&|HIS|BENCH|HUB|REGION|20261120083000+0800||ADT^A01^ADT_A01|{control}|P|2.5.1||||||UNICODE UTF-8",
         "EVN|A01|20261120083000+0800",
         f"PID|1||{run}{person}^^^BENCH^MR||张^伟{person}^^^^^L||19850307|M|||人民路{person % 900}号^^新河市^^109901^CHN^H"
         f"||1390000{person % 10000:04d}|||M",
@@ -31,7 +31,7 @@ def oru(number: int, run: str) -> bytes:
     """An ORU^R01 with 20 numeric results."""
     control = f"{run}R{number}"
     head = (
-        f"MSH|^~\\&|LIS|BENCH|HUB|REGION|20261120093000+0800||ORU^R01^ORU_R01|{control}|P|2.5.1|||AL|NE|||UNICODE UTF-8",
+        f"MSH|^~\\&|LIS|BENCH|HUB|REGION|20261120093000+0800||ORU^R01^ORU_R01|{control}|P|2.5.1||||||UNICODE UTF-8",
         f"PID|1||{run}{number % 200}^^^BENCH^MR||张^伟{number % 200}^^^^^L||19850307|M",
         f"OBR|1|{run}O{number}^HIS|{run}F{number}^LIS|CBC^血常规^L|||20261120090000+0800|||||||||D1^李^医生||||||20261120093000+0800||LAB|F",
     )

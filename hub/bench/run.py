@@ -77,7 +77,9 @@ def target(url: str | None, mllp_at: str | None, dicom_at: str | None, store: st
         bound = {name: (host, int(port)) for name, host, port in re.findall(r"(\w+)=([\w.:]+):(\d+)", line)}
         try:
             if "http" not in bound:
-                raise HubError("exception", f"the hub to be measured did not start: {line.strip() or 'see its message above'}")
+                raise HubError(
+                    "exception", f"the hub to be measured did not start: {line.strip() or 'see its message above'}"
+                )
             yield Target(bound["http"], bound.get("mllp"), bound.get("dicom"), round(took, 2), process.pid)
         finally:
             process.terminate()

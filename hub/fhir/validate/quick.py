@@ -1,0 +1,22 @@
+"""The check of every write: structure, cardinality, primitive formats and required bindings, and nothing slower."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hub.fhir.definitions import Definitions
+from hub.fhir.validate.report import Report
+from hub.fhir.validate.structure import Structure
+
+
+class QuickValidator:
+    """Compiled once from the base StructureDefinitions; used from any thread. Invariants and profiles are ``$validate``'s."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._structure = Structure(definitions)
+
+    def __call__(self, resource: dict[str, Any]) -> list[dict[str, Any]]:
+        """The findings as OperationOutcome.issue objects; [] for a good resource."""
+        report = Report()
+        self._structure.resource(resource, (None, str(resource.get("resourceType"))), report)
+        return [finding.issue() for finding in report.findings]
