@@ -128,16 +128,16 @@ class Run:
         """One part of a key: an element of the resource, or a field of its segment; None when a must is missing."""
         optional = part.endswith("?")
         part = part.rstrip("?")
-        if "-" in part:
-            _, number = part.split("-")
-            fields = entry.segment.fields
-            value: Any = fields[int(number)] if int(number) < len(fields) else ""
+        if part.startswith("identifier"):
+            text = _identifier(entry.resource.get("identifier", ()), part)
+        elif "-" in part:
+            number = int(part.split("-")[1])
+            text = entry.segment.fields[number] if number < len(entry.segment.fields) else ""
         else:
-            value = entry.resource
+            value: Any = entry.resource
             for name in part.split("."):
-                value = (value[0] if value else {}) if isinstance(value, list) and name != "*" else value
                 value = value.get(name, "") if isinstance(value, dict) else ""
-        text = _text(value)
+            text = _text(value)
         return text if text or optional else None
 
     def finish(self) -> list[Resource]:
@@ -181,6 +181,18 @@ def _unlink(entry: Entry) -> None:
     for reference in entry.references:
         reference.pop("reference")
         reference["display"] = "not identified"
+
+
+def _identifier(identifiers: Iterable[Resource], part: str) -> str:
+    """The identifier that counts, whatever the order they came in: ``identifier[MR,PI]`` prefers these types."""
+    preferred = part[len("identifier[") : -1].split(",")
+
+    def rank(identifier: Resource) -> tuple[int, str]:
+        code = (identifier.get("type", {}).get("coding") or [{}])[0].get("code", "")
+        return (preferred.index(code) if code in preferred else len(preferred), _text(identifier))
+
+    valued = [identifier for identifier in identifiers if identifier.get("value")]
+    return _text(min(valued, key=rank)) if valued else ""
 
 
 def _text(value: Any) -> str:
@@ -249,11 +261,10 @@ class Structure:
             for path in place.groups:
                 group = self._groups.setdefault(path, Group(number))
                 group.segments.add(segment)
-                if row.target:
-                    label = row.target.removesuffix("+")
-                    group.labels.add(label)
+                if row.target and not row.target.endswith("+"):
+                    group.labels.add(row.target)
                     if path != place.groups[-1]:
-                        group.inner.add(label)
+                        group.inner.add(row.target)
 
     def walk(self, run: Run, segments: Iterable[Segment]) -> list[str]:
         """Take every segment to its place and run its rows; the names of segments without a mapping."""
@@ -285,17 +296,21 @@ class Structure:
         return places[0]
 
     def _begin_again(self, run: Run, at: Place, place: Place) -> None:
-        """What the earlier turn of a group had in view is out of view when the group begins anew."""
-        for path in place.groups[1:]:
-            group = self._groups[path]
-            if path in at.groups and place.number == group.first:
-                for name in group.segments:
-                    run.latest.pop(name, None)
-                for label in group.labels:
-                    run.current.pop(label, None)
-                for label in group.inner:
-                    run.labels.pop(label, None)
-                return
+        """What the earlier turn of a group had in view is out of view when the group begins anew.
+
+        Going back begins the innermost group that holds both places; standing still does so only on a group's first
+        segment, elsewhere it is a segment that repeats.
+        """
+        common = [path for path in place.groups if path in at.groups]
+        group = self._groups[common[-1]]
+        if len(common) == 1 or (place is at and place.number != group.first):
+            return
+        for name in group.segments:
+            run.latest.pop(name, None)
+        for label in group.labels:
+            run.current.pop(label, None)
+        for label in group.inner:
+            run.labels.pop(label, None)
 
 
 def _step(row: MessageRow, compiler: Compiler) -> Step:
@@ -398,5 +413,6 @@ class Engine:
         cleared: dict[str, list[str]] = {}
         for entry, element in run.cleared:
             if "id" in entry.resource:
-                cleared.setdefault(f"{entry.resource['resourceType']}/{entry.resource['id']}", []).append(element)
+                elements = cleared.setdefault(f"{entry.resource['resourceType']}/{entry.resource['id']}", [])
+                elements += [element] if element not in elements else []
         return Mapped(resources, run.problems, unmapped, cleared)
