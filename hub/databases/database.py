@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from decimal import Decimal
@@ -12,7 +12,7 @@ from typing import Any, Final
 from hub.databases.router import DATABASES, Description, Router
 from hub.errors import HubError
 from hub.fhir import json, temporal
-from hub.search.expression import Entries, Range
+from hub.search.expression import Entries, Range, Term
 from hub.search.index import Indexer
 from hub.search.parameters import Registry
 from hub.store.protocol import Put, Transaction, Version
@@ -47,6 +47,7 @@ class Databases:
         self._router = Router(registry.types)
         self._clock = clock
         self.indexer = Indexer(registry, bases, zone)
+        self._derived: dict[str, Callable[[Resource], Iterable[Term]]] = {}
         self.descriptions: dict[str, Description] = self._router.descriptions
 
     def owner(self, resource: Resource) -> str:
@@ -64,7 +65,14 @@ class Databases:
     def prepare(self, resource: Resource) -> Prepared:
         """The costly part of a write, without looking at what is stored: call it outside the transaction."""
         rest = {name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")}
-        return Prepared(self.owner(resource), self.indexer.entries(resource), json.encode(rest)[1:-1])
+        entries = self.indexer.entries(resource)
+        if (derive := self._derived.get(resource["resourceType"])) is not None:
+            entries = Entries((*entries.terms, *derive(resource)), entries.ranges)
+        return Prepared(self.owner(resource), entries, json.encode(rest)[1:-1])
+
+    def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None:
+        """Index resources of a type by further terms, under parameters that no search can name (MPI blocking keys)."""
+        self._derived[type] = terms
 
     def put(
         self,

@@ -17,6 +17,8 @@ from hub.mpi.rules import Key, Rules
 Resource = dict[str, Any]
 CARD_STATE = "https://region-hub.example/fhir/StructureDefinition/healthcard-state"
 """Extension of Person.identifier that the card service sets; an identifier that has it does not depend on Patients."""
+SAID_BY = "https://region-hub.example/fhir/StructureDefinition/person-link-evidence"
+"""Extension of Person.link: what made it, with scores and the version of the rules."""
 MERGES = frozenset({"replaced-by", "replaces"})
 MAX_NAMES = 8
 MAX_TELECOMS = 8
@@ -46,12 +48,12 @@ def is_active(person: Resource) -> bool:
     return bool(person.get("active", True))
 
 
-def assurance(person: Resource, patient: str) -> str:
-    """How sure the link to a Patient is (level1 to level4)."""
-    return next(
-        (link.get("assurance", "level1") for link in person.get("link", ()) if link["target"]["reference"] == patient),
-        "level1",
-    )
+def link_of(person: Resource, patient: str) -> tuple[str, str]:
+    """How sure the link to a Patient is (level1 to level4) and what made it."""
+    found = (link for link in person.get("link", ()) if link["target"]["reference"] == patient)
+    link: Resource = next(found, {})
+    said = (one.get("valueString", "") for one in link.get("extension", ()) if one.get("url") == SAID_BY)
+    return link.get("assurance", "level1"), next(said, "")
 
 
 def merged_with(patient: Resource) -> list[str]:
@@ -60,9 +62,13 @@ def merged_with(patient: Resource) -> list[str]:
     return [link["other"]["reference"] for link in others if "reference" in link.get("other", {})]
 
 
-def with_link(person: Resource, patient: str, assurance: str) -> Resource:
-    """The Person with a link to the Patient, its assurance set."""
-    link = {"target": {"reference": patient}, "assurance": assurance}
+def with_link(person: Resource, patient: str, assurance: str, said_by: str) -> Resource:
+    """The Person with a link to the Patient, its assurance and what made it (evidence, rules version)."""
+    link = {
+        "extension": [{"url": SAID_BY, "valueString": said_by}],
+        "target": {"reference": patient},
+        "assurance": assurance,
+    }
     rest = [dict(old) for old in person.get("link", ())]
     for position, old in enumerate(rest):
         if old["target"]["reference"] == patient:

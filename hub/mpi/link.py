@@ -5,48 +5,79 @@ identifiers, and golden demographics that can be computed again from the Patient
 names nothing about the person. A Person that turned out to be another one stays, inactive, and links to the survivor,
 so that old ids redirect.
 
-Where the rules contradict each other nothing is guessed: the Patient keeps (or gets) a Person of its own, the disputed
-identifier stays with its holder, and a Task asks a human.
+Evidence comes in this order: human decisions, identifiers that decide by themselves, the score of the fields. Where it
+contradicts itself nothing is guessed: the Patient keeps (or gets) a Person of its own, the disputed identifier stays
+with its holder, and a Task asks a human.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hub.mpi import golden, review
+from hub.mpi import golden, review, score
+from hub.mpi.case import MAX_SHARED, POPULATION, Case
 from hub.mpi.compare import names
+from hub.mpi.features import terms
+from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
-from hub.search.expression import Equals, Match, Query
+from hub.search.expression import Equals, Match, Query, Term
 from hub.store.protocol import Reader, Transaction, Version
 
 Resource = dict[str, Any]
 PERSONS = uuid.UUID("5e0c7c3c-6b0e-5d0a-9a53-0f3f6f0b7a11")
 """Namespace of Person ids: uuid5 of the reference of the Patient that founded it."""
-MAX_SHARED = 20
-"""More holders of one identifier than this are not looked at: such a number identifies nobody."""
 MAX_REDIRECTS = 16
+MAX_FOUNDED = 1000
+SCORE_ASSURANCE = "level2"
 
 
 class Databases(Protocol):
     """What the linker asks of the master databases."""
 
     def put(
-        self, tx: Transaction, resource: Resource, *, method: str, origin: str = "", now: int
+        self, tx: Transaction, resource: Resource, *, method: str, origin: str = "", now: int | None = None
     ) -> tuple[Version, bool]: ...
 
     def decode(self, version: Version) -> Resource: ...
 
+    def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """That the Patient is this Person: what says so, how sure; ``objection`` (a reason of review) forbids to link."""
+
+    person: Resource
+    said_by: str
+    assurance: str
+    other: str = ""
+    key: Key | None = None
+    objection: str = ""
+
 
 @dataclass(slots=True)
 class Decision:
-    """What links one Patient: the Persons it belongs to (first one survives), the rules that said so, and conflicts."""
+    """What becomes of a Patient: the Persons it belongs to (they become one), why, and the questions left."""
 
     persons: list[Resource] = field(default_factory=list)
     assurance: str = "level1"
-    conflicts: list[review.Conflict] = field(default_factory=list)
+    said_by: list[str] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+
+    def has(self, person: Resource) -> bool:
+        """Whether the Person is among those already."""
+        return any(person["id"] == known["id"] for known in self.persons)
+
+    def accept(self, evidence: Evidence) -> None:
+        """Link to the Person of the evidence."""
+        if not self.has(evidence.person):
+            self.persons.append(evidence.person)
+        self.assurance = max(self.assurance, evidence.assurance)
+        if evidence.said_by not in self.said_by:
+            self.said_by.append(evidence.said_by)
 
 
 class Linker:
@@ -55,6 +86,7 @@ class Linker:
     def __init__(self, databases: Databases, rules: Rules | None = None) -> None:
         self._databases = databases
         self._rules = rules or load()
+        databases.derive("Patient", lambda patient: terms(patient, self._rules))
 
     # --- doors --------------------------------------------------------------------------------------------------------
 
@@ -63,38 +95,62 @@ class Linker:
 
         ``patient`` is the whole resource with its id. ``now`` is microseconds since 1970 UTC.
         """
-        me = f"Patient/{patient['id']}"
-        regional, local = self._rules.keys(patient)
-        for key in sorted(key.guard for key in regional + local):
+        case = Case(tx, self._databases.decode, self._rules, patient)
+        for key in sorted(key.guard for key in case.regional + case.local):
             tx.guard(key)
-        current = self.person_of(tx, me)
-        decision = self._decide(tx, patient, current, regional, local)
-        versions = [self._put(tx, task, now, origin) for task in review.tasks(me, decision.conflicts)]
-        if current is not None and current not in decision.persons:
-            versions += self._leave(tx, current, me, now, origin)
+        current = case.person_of(case.me)
+        decision = self._decide(case, current)
+        versions = [self._put(tx, task, now, origin) for task in self._new_tasks(tx, decision.questions)]
+        if current is not None and not decision.has(current):
+            versions.append(self._put(tx, self._left(case, current), now, origin))
         if not decision.persons:
-            decision.persons.append(self._found(tx, me))
-        survivor, *others = decision.persons
-        taken = {(key.system, key.value) for conflict in decision.conflicts for key in conflict.keys}
-        mine = [key for key in regional if (key.system, key.value) not in taken]
-        survivor = golden.with_link(survivor, me, decision.assurance)
-        for other in others:
-            survivor = golden.with_links_of(survivor, other)
-            mine += self._rules.keys(other)[0]
-            versions.append(self._put(tx, golden.redirected(other, survivor["id"]), now, origin))
-        patients = self._patients(tx, survivor, me, patient)
-        versions.append(self._put(tx, golden.person(survivor, patients, mine, self._rules), now, origin))
-        return versions
+            decision.persons.append(self._found(tx, case.me))
+            decision.said_by.append("founded")
+        return versions + self._join(tx, case, decision, now, origin)
 
     def unlink(self, tx: Transaction, patient_id: str, *, now: int, origin: str = "") -> list[Version]:
         """A Patient was deleted: its Person loses the link; a Person without links becomes inactive."""
-        me = f"Patient/{patient_id}"
-        person = self.person_of(tx, me)
-        return [] if person is None else self._leave(tx, person, me, now, origin)
+        case = Case(tx, self._databases.decode, self._rules, {"resourceType": "Patient", "id": patient_id})
+        person = case.person_of(case.me)
+        return [] if person is None else [self._put(tx, self._left(case, person), now, origin)]
+
+    def decide(
+        self, tx: Transaction, one: str, other: str, *, same: bool, actor: str, note: str, now: int
+    ) -> list[Version]:
+        """A human's decision about two registrations (``Patient/id``); it holds whatever the demographics become.
+
+        The Persons that it touches are made again from their Patients, so a wrong merge comes apart without a trace but
+        its history, and the old Person ids come back.
+        """
+        question = Question("asked", one, other)
+        version = tx.read("Task", question.task_id)
+        task = self._databases.decode(version) if version and not version.deleted else question.task()
+        versions = [self._put(tx, review.decided(task, same, actor, note), now, "")]
+        touched = {person["id"]: person for one_of in (one, other) if (person := self.person_of(tx, one_of))}
+        for person in touched.values():
+            versions += self.replay(tx, person["id"], now=now)
+        return versions
+
+    def replay(self, tx: Transaction, person_id: str, *, now: int) -> list[Version]:
+        """Make the Persons of a cluster again from its Patients, in the order in which they were linked."""
+        person = self.person(tx, person_id)
+        if person is None:
+            return []
+        references = golden.links(person)
+        empty = golden.keeping({**person, "link": []}, set())
+        versions = [self._put(tx, {**empty, "active": bool(empty.get("identifier"))}, now, "")]
+        where = Match("link", Equals(f"Person/{person['id']}"))
+        for row in tx.find(Query(("Person",), where, databases=POPULATION, limit=MAX_SHARED)):
+            versions.append(self._put(tx, {**golden.new(row.version.id), "active": False}, now, ""))
+        for reference in references:
+            version = tx.read("Patient", reference.partition("/")[2])
+            if version is not None and not version.deleted:
+                versions += self.link(tx, self._databases.decode(version), now=now)
+        return versions
 
     def person_of(self, tx: Reader, patient: str) -> Resource | None:
         """The Person that links to a Patient (reference ``Patient/id``)."""
-        found = tx.find(Query(("Person",), Match("link", Equals(patient)), databases=("population",), limit=1))
+        found = tx.find(Query(("Person",), Match("link", Equals(patient)), databases=POPULATION, limit=1))
         return self._databases.decode(found[0].version) if found else None
 
     def person(self, tx: Reader, id: str) -> Resource | None:
@@ -111,116 +167,155 @@ class Linker:
         return None
 
     def holders(self, tx: Reader, key: Key) -> list[Resource]:
-        """The active Persons that carry a regional identifier; more than one only while a conflict is open."""
-        where = Match("identifier", Equals(key.value, key.system))
-        found = tx.find(Query(("Person",), where, databases=("population",), limit=MAX_SHARED))
-        return [person for row in found if golden.is_active(person := self._databases.decode(row.version))]
+        """The active Persons that carry a regional identifier; more than one only while a question is open."""
+        return Case(tx, self._databases.decode, self._rules, {"id": ""}).holders(key)
 
     def patients_numbered(self, tx: Reader, key: Key) -> list[Resource]:
         """The Patients that carry a number of one hospital."""
         where = Match("identifier", Equals(key.value, key.system))
-        found = tx.find(Query(("Patient",), where, databases=("population",), limit=MAX_SHARED))
+        found = tx.find(Query(("Patient",), where, databases=POPULATION, limit=MAX_SHARED))
         return [self._databases.decode(row.version) for row in found]
 
     # --- the decision -------------------------------------------------------------------------------------------------
 
-    def _decide(
-        self,
-        tx: Transaction,
-        patient: Resource,
-        current: Resource | None,
-        regional: tuple[Key, ...],
-        local: tuple[Key, ...],
-    ) -> Decision:
-        me = f"Patient/{patient['id']}"
+    def _decide(self, case: Case, current: Resource | None) -> Decision:
         decision = Decision()
+        verdicts = {pair: review.verdict(task) for task in case.decisions((case.me,)) if (pair := review.pair(task))}
         if current is not None:
-            others = self._patients(tx, current, me, None)
-            clash = self._clash(regional, [key for other in others for key in self._rules.keys(other)[0]])
-            if clash and others:
-                decision.conflicts.append(review.Conflict("two-documents", current["id"], clash))
+            objection = self._no_longer(case, current, verdicts)
+            if objection is not None:
+                decision.questions.append(objection)
                 current = None  # what it carries is now evidence like that of any other Person
             else:
-                decision.persons.append(self._without_stale(current, others, regional))
-                decision.assurance = golden.assurance(current, me)
-        for person, key, assurance in self._candidates(tx, patient, current, regional, local):
-            if any(person["id"] == known["id"] for known in decision.persons):
-                decision.assurance = max(decision.assurance, assurance)
-                continue
-            conflict = self._conflict(patient, person, key, decision.persons, regional)
-            if conflict is not None:
-                decision.conflicts.append(conflict)
-            else:
-                decision.persons.append(person)
-                decision.assurance = max(decision.assurance, assurance)
+                decision.persons.append(self._without_stale(case, current))
+                decision.assurance, said = golden.link_of(current, case.me)
+                decision.said_by.append(said)
+        for evidence in self._evidence(case, current, verdicts):
+            if decision.has(evidence.person):
+                if not evidence.objection:
+                    decision.accept(evidence)
+            elif (question := self._question(case, evidence, decision.persons)) is not None:
+                decision.questions.append(question)
+            elif not evidence.objection:
+                decision.accept(evidence)
         decision.persons.sort(key=lambda person: (-len(person.get("link", ())), person["id"]))
         return decision
 
-    def _candidates(
-        self,
-        tx: Transaction,
-        patient: Resource,
-        current: Resource | None,
-        regional: tuple[Key, ...],
-        local: tuple[Key, ...],
-    ) -> Iterable[tuple[Resource, Key | None, str]]:
-        """Persons that evidence points to: holders of the same identifier, of the same local number, merged records."""
-        me = f"Patient/{patient['id']}"
-        carried = {(key.system, key.value) for key in self._rules.keys(current)[0]} if current else set()
-        for key in regional:
-            if (key.system, key.value) not in carried and key.kind is not None:
-                for person in self.holders(tx, key):
-                    yield person, key, key.kind.assurance
-        for key in local:
-            for holder in self._same_number(tx, key, me):
-                yield holder, key, self._rules.local_assurance
-        related = golden.merged_with(patient) + (self._merged_into(tx, me) if current is None else [])
-        for reference in related:
-            if (holder_of := self.person_of(tx, reference)) is not None:
-                yield holder_of, None, self._rules.local_assurance
-
-    def _same_number(self, tx: Transaction, key: Key, me: str) -> Iterable[Resource]:
-        """Persons to whom a number of one hospital is bound, or whose Patient carries it."""
-        where = Match("identifier", Equals(key.value, key.system))
-        for row in tx.find(Query(("Patient", "Person"), where, databases=("population",), limit=MAX_SHARED)):
-            version = row.version
-            if version.type == "Person":
-                person = self._databases.decode(version)
-                if golden.is_active(person):
-                    yield person
-            elif (reference := f"Patient/{version.id}") != me and (holder := self.person_of(tx, reference)):
-                yield holder
-
-    def _merged_into(self, tx: Transaction, me: str) -> list[str]:
-        found = tx.find(Query(("Patient",), Match("link", Equals(me)), databases=("population",), limit=MAX_SHARED))
-        rows = (row.version for row in found)
-        return [f"Patient/{row.id}" for row in rows if me in golden.merged_with(self._databases.decode(row))]
-
-    def _conflict(
-        self, patient: Resource, person: Resource, key: Key | None, joined: list[Resource], regional: tuple[Key, ...]
-    ) -> review.Conflict | None:
-        """Why a candidate must not be linked, None when it may."""
-        mine = [*regional, *(carried for known in joined for carried in self._rules.keys(known)[0])]
-        clash = self._clash(mine, self._rules.keys(person)[0])
+    def _no_longer(self, case: Case, current: Resource, verdicts: dict[frozenset[str], str]) -> Question | None:
+        """Why the Patient cannot stay with its Person, None when it can."""
+        others = case.patients(current, without_me=True)
+        clash = clashing(case.regional, [key for other in others for key in self._rules.keys(other)[0]])
         if clash:
-            return review.Conflict("two-documents", person["id"], (key,) if key is not None else clash)
-        if key is not None and disagree(patient, person):
-            return review.Conflict("shared-document", person["id"], (key,))
+            return Question("two-documents", case.me, f"Patient/{others[0]['id']}", clash)
+        for other in golden.links(current):
+            if verdicts.get(frozenset((case.me, other))) == review.DIFFERENT:
+                return Question("decided-different", case.me, other)
         return None
 
-    def _clash(self, mine: Iterable[Key], theirs: Iterable[Key]) -> tuple[Key, ...]:
-        """Keys of a single-valued kind in ``theirs`` where ``mine`` has another value of that kind."""
-        values: dict[str, set[str]] = {}
-        for key in mine:
-            if key.kind is not None and key.kind.single:
-                values.setdefault(key.system, set()).add(key.value)
-        return tuple(key for key in theirs if key.system in values and values[key.system] != {key.value})
+    def _evidence(
+        self, case: Case, current: Resource | None, verdicts: dict[frozenset[str], str]
+    ) -> Iterator[Evidence]:
+        """Everything that points to a Person, the surest first."""
+        for pair, verdict in verdicts.items():
+            other = next(iter(pair - {case.me}), "")
+            if verdict == review.SAME and (person := case.person_of(other)) is not None:
+                yield Evidence(person, "decided by a human", "level4", other)
+        carried = {golden.pair(identifier) for identifier in current.get("identifier", ())} if current else set()
+        for key in case.regional:
+            if key.kind is not None and (key.system, key.value) not in carried:
+                for person in case.holders(key):
+                    yield Evidence(person, key.kind.name, key.kind.assurance, key=key)
+        for key in case.local:
+            for person in case.numbered(key):
+                yield Evidence(person, "patient-number", self._rules.local_assurance, key=key)
+        merged = golden.merged_with(case.patient) + (case.merged_into_me() if current is None else [])
+        for other in merged:
+            if (person := case.person_of(other)) is not None:
+                yield Evidence(person, "merged by the hospital", self._rules.local_assurance, other)
+        yield from self._scored(case)
+
+    def _scored(self, case: Case) -> Iterator[Evidence]:
+        """Persons whose Patients are alike, the best pair of each, with the objection of the guards."""
+        mine = case.features(case.me)
+        if mine is None:
+            return
+        weights = self._rules.score
+        pairs = [(score.compare(mine, other, weights), other) for other in case.alike()]
+        pairs = sorted((row for row in pairs if row[0].bits >= weights.review), key=lambda row: -row[0].bits)
+        seen: set[str] = set()
+        for result, other in pairs:
+            person = case.person_of(other.reference)
+            if person is None or person["id"] in seen:
+                continue
+            seen.add(person["id"])
+            objection = score.guard(mine, other, result)
+            if result.bits < weights.link:
+                objection = "possible-match" if not objection else "weak"
+            if objection != "weak":
+                said = f"score {result.evidence()} rules {self._rules.version}"
+                yield Evidence(person, said, SCORE_ASSURANCE, other.reference, objection=objection)
+
+    def _question(self, case: Case, evidence: Evidence, joined: list[Resource]) -> Question | None:
+        """Why the evidence must not link, None when it may (or when nobody need be asked)."""
+        person, key = evidence.person, evidence.key
+        other = evidence.other or next(iter(golden.links(person)), f"Person/{person['id']}")
+        mine = [*case.regional, *(carried for known in joined for carried in self._rules.keys(known)[0])]
+        clash = clashing(mine, self._rules.keys(person)[0])
+        if clash:
+            if key is None and evidence.said_by.startswith("score"):
+                return None if evidence.objection else Question("two-documents", case.me, other, clash)
+            return Question("two-documents", case.me, other, (key,) if key is not None else clash)
+        if key is not None and disagree(case.patient, person):
+            return Question("shared-document", case.me, other, (key,))
+        if evidence.objection:
+            return Question(evidence.objection, case.me, other, evidence=evidence.said_by)
+        if self._kept_apart(case, person, joined):
+            return Question("decided-different", case.me, other)
+        return None
+
+    def _kept_apart(self, case: Case, person: Resource, joined: list[Resource]) -> bool:
+        """Whether humans decided that some registration here is another person than some registration there."""
+        here = {case.me, *(reference for known in joined for reference in golden.links(known))}
+        there = set(golden.links(person))
+        return any(
+            review.verdict(task) == review.DIFFERENT and review.pair(task) & here and review.pair(task) & there
+            for task in case.decisions(there)
+        )
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
+    def _join(self, tx: Transaction, case: Case, decision: Decision, now: int, origin: str) -> list[Version]:
+        """Make the decided Persons one and link the Patient to it."""
+        survivor, *others = decision.persons
+        taken = {(key.system, key.value) for question in decision.questions for key in question.keys}
+        mine = [key for key in case.regional if (key.system, key.value) not in taken]
+        survivor = golden.with_link(survivor, case.me, decision.assurance, decision.said_by[-1])
+        versions = []
+        for other in others:
+            survivor = golden.with_links_of(survivor, other)
+            mine += self._rules.keys(other)[0]
+            versions.append(self._put(tx, golden.redirected(other, survivor["id"]), now, origin))
+        person = golden.person(survivor, case.patients(survivor), mine, self._rules)
+        versions.append(self._put(tx, person, now, origin))
+        if golden.links(person) != golden.links(decision.persons[0]):
+            versions += [self._put(tx, task, now, origin) for task in self._answered(tx, case, person)]
+        return versions
+
+    def _answered(self, tx: Transaction, case: Case, person: Resource) -> Iterator[Resource]:
+        """The open Tasks between registrations that are one Person now, closed."""
+        together = set(golden.links(person))
+        for task in case.tasks(review.open_about(tuple(together))):
+            if review.pair(task) <= together:
+                yield review.answered(task)
+
+    def _new_tasks(self, tx: Transaction, questions: list[Question]) -> list[Resource]:
+        """Tasks for the questions that were not asked before; what was decided stays decided."""
+        asked = {question.task_id: question for question in questions}
+        return [question.task() for id, question in asked.items() if tx.read("Task", id) is None]
+
     def _found(self, tx: Transaction, me: str) -> Resource:
         """A new Person; a Patient that was moved away from the Person it founded founds another one."""
-        for count in range(1_000_000):
+        for count in range(MAX_FOUNDED):
             id = str(uuid.uuid5(PERSONS, me if not count else f"{me}#{count}"))
             version = tx.read("Person", id)
             if version is None or version.deleted:
@@ -229,30 +324,29 @@ class Linker:
                 break
         return golden.new(id)
 
-    def _without_stale(self, person: Resource, others: list[Resource], regional: tuple[Key, ...]) -> Resource:
+    def _without_stale(self, case: Case, person: Resource, regional: Iterable[Key] | None = None) -> Resource:
         """The Person without identifiers that no Patient states any more (and that no card was issued for)."""
+        others = case.patients(person, without_me=True)
         stated = {(key.system, key.value) for other in others for key in self._rules.keys(other)[0]}
-        stated |= {(key.system, key.value) for key in regional}
+        stated |= {(key.system, key.value) for key in (case.regional if regional is None else regional)}
         return golden.keeping(person, stated)
 
-    def _leave(self, tx: Transaction, person: Resource, me: str, now: int, origin: str) -> list[Version]:
-        rest = golden.without_link(person, me)
-        patients = self._patients(tx, rest, me, None)
-        rest = self._without_stale(rest, patients, ())
-        return [self._put(tx, golden.person(rest, patients, [], self._rules), now, origin)]
-
-    def _patients(self, tx: Transaction, person: Resource, me: str, mine: Resource | None) -> list[Resource]:
-        """The linked Patients as they are now, ``mine`` in place of the one called ``me`` (left out when None)."""
-        patients: list[Resource] = []
-        for reference in golden.links(person):
-            if reference == me:
-                patients += [] if mine is None else [mine]
-            elif (version := tx.read("Patient", reference.partition("/")[2])) and not version.deleted:
-                patients.append(self._databases.decode(version))
-        return patients
+    def _left(self, case: Case, person: Resource) -> Resource:
+        """The golden record of a Person without the Patient."""
+        rest = self._without_stale(case, golden.without_link(person, case.me), ())
+        return golden.person(rest, case.patients(rest), [], self._rules)
 
     def _put(self, tx: Transaction, resource: Resource, now: int, origin: str) -> Version:
         return self._databases.put(tx, resource, method="PUT", origin=origin, now=now)[0]
+
+
+def clashing(mine: Iterable[Key], theirs: Iterable[Key]) -> tuple[Key, ...]:
+    """Keys of a single-valued kind in ``theirs`` where ``mine`` has another value of that kind."""
+    values: dict[str, set[str]] = {}
+    for key in mine:
+        if key.kind is not None and key.kind.single:
+            values.setdefault(key.system, set()).add(key.value)
+    return tuple(key for key in theirs if key.system in values and values[key.system] != {key.value})
 
 
 def disagree(patient: Resource, person: Resource) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hub.errors import HubError
 from hub.mpi import compare
+from hub.mpi.weights import Weights
 
 TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 FORMS = ("resident-id", "card-index", "text")
@@ -65,6 +66,7 @@ class Rules:
     by_type: dict[str, Kind]
     local_types: frozenset[str]
     local_assurance: str
+    score: Weights
 
     def keys(self, resource: dict[str, Any]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
         """The regional and the local keys of a Patient, each without duplicates, in the order of the resource.
@@ -124,8 +126,9 @@ def parse(text: str) -> Rules:
             {code: kind for kind in kinds for code in kind.types},
             frozenset(local["types"]),
             local["assurance"],
+            Weights.of(data["score"]),
         )
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise HubError("configuration", f"rules of the master patient index: {error}", "rules.toml") from None
     wrong = [kind.name for kind in kinds if kind.form not in FORMS]
     if wrong:
