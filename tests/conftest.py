@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-import pymongo
 import pytest
 
 from hub.store.mongo import MongoStore
@@ -18,7 +15,6 @@ from hub.store.sqlite import SqliteStore
 pytest_plugins = ["tests.mongod", "tests.running"]
 
 BACK_ENDS = ["sqlite", pytest.param("mongo", marks=pytest.mark.mongo)]
-_prefixes = (f"test{os.getpid()}_{number}_" for number in itertools.count())
 
 
 class Clock:
@@ -48,12 +44,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], in
         yield opened
         opened.close()
         return
-    address, prefix = request.getfixturevalue("mongod"), next(_prefixes)
-    opened = MongoStore(address, clock=clock, prefix=prefix)
+    address = request.getfixturevalue("mongo_url")
+    opened = MongoStore(address, clock=clock, prefix=urlsplit(address).path.strip("/") + "_")
     yield opened
     opened.close()
-    client: pymongo.MongoClient[dict[str, Any]]
-    with pymongo.MongoClient(address) as client:
-        for name in client.list_database_names():
-            if name.startswith(prefix):
-                client.drop_database(name)

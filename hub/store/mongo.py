@@ -382,9 +382,10 @@ class _Writing(_Reading):
 
 
 class MongoStore:
-    """Store on a MongoDB replica set. ``prefix`` begins the names of its databases.
+    """Store on a MongoDB replica set.
 
-    Raises HubError("configuration") when the server cannot be reached, is older than 5.0, or no replica set.
+    ``prefix`` begins the names of its databases (``hub_population``...). Raises HubError("configuration") when the
+    server cannot be reached, is older than 5.0, or no replica set.
     """
 
     name = "mongodb"
@@ -401,7 +402,6 @@ class MongoStore:
     ) -> None:
         self.clock = clock
         self.query_seconds = query_seconds
-        self._prefix = prefix
         self._retention = int(snapshot_seconds * 1_000_000)
         try:
             self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
@@ -424,8 +424,9 @@ class MongoStore:
             )
         if hello["maxWireVersion"] < WIRE_VERSION:
             raise HubError("configuration", "MongoDB 5.0 or newer is needed", "store")
+        self._prefix = prefix
         self._databases: dict[str, Any] = {}
-        self.system = self._client[f"{prefix}system"]
+        self.system = self._client[f"{self._prefix}system"]
         self._index(self.system["item"])
         self.system["state"].update_one(
             {"_id": "state"}, {"$setOnInsert": {"value": 0, "turn": 0, "horizon": 0, "places": []}}, upsert=True
