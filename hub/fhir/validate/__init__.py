@@ -2,27 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hub.fhir.definitions import Definitions
-from hub.fhir.validate.report import Finding, Report
+from hub.fhir.paths.values import Node
+from hub.fhir.validate import bundles, codes, datatypes, extensions, invariants, references
+from hub.fhir.validate.codes import Codes
+from hub.fhir.validate.conformance import Conformance, Item
+from hub.fhir.validate.profiles import Library
+from hub.fhir.validate.report import Finding, Report, Visit
 from hub.fhir.validate.structure import Structure
 
-__all__ = ["Finding", "Report", "Validator"]
+__all__ = ["Codes", "Finding", "Library", "Report", "Validator"]
+
+_CODED = frozenset({"code", "Coding", "CodeableConcept", "Quantity"})
+_URIS = frozenset({"uri", "url", "canonical", "oid", "uuid"})
 
 
 class Validator:
-    """Validates resources; made once, used from any thread."""
+    """Validates resources; made once, used from any thread.
 
-    def __init__(self, definitions: Definitions) -> None:
+    ``library`` holds profiles beside the base definitions; ``terminology`` answers what they do not say about codes;
+    ``examples`` lets addresses pass that are reserved for examples.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        *,
+        library: Library | None = None,
+        terminology: Codes | None = None,
+        examples: bool = True,
+    ) -> None:
+        self.library = library or Library(definitions)
         self._structure = Structure(definitions)
+        self._terminology = terminology
+        self._examples = examples
 
     def __call__(self, resource: dict[str, Any]) -> list[dict[str, Any]]:
         """The findings as OperationOutcome.issue objects; [] for a good resource."""
         return [finding.issue() for finding in self.check(resource).findings]
 
-    def check(self, resource: dict[str, Any]) -> Report:
-        """The findings."""
-        report = Report()
+    def check(self, resource: dict[str, Any], profiles: Sequence[str] = ()) -> Report:
+        """The findings under the base definition, the profiles in meta.profile and ``profiles``."""
+        report = Report(visits=[])
         self._structure.resource(resource, (None, str(resource.get("resourceType"))), report)
+        for visit in report.visits or ():
+            self._visit(visit, report)
+            if not visit.element:
+                self._profiles(visit, profiles if visit.frame.parent is None else (), report)
         return report
+
+    def _visit(self, visit: Visit, report: Report) -> None:
+        """What an element or resource must satisfy beyond its structure."""
+        invariants.check(visit, report, invariants.environment(visit.frame))
+        model = visit.model
+        if not visit.element:
+            invariants.contained(visit, report)
+            if model == "Bundle":
+                bundles.check(visit, report)
+            return
+        if model == "Extension":
+            url = extensions.check(visit, report, self.library)
+            if url is not None:
+                self._conformance(visit, report).check(url, Item(Node(visit.value, model), visit.place))
+        elif model == "Reference":
+            references.check(visit, report)
+        elif model == "Attachment":
+            datatypes.attachment(visit, report)
+        elif model == "Identifier":
+            datatypes.identifier(visit, report)
+        elif model == "xhtml":
+            invariants.text(visit, report)
+        elif model in _URIS:
+            datatypes.uri(visit, report, self._examples)
+        elif model == "Coding":
+            codes.coding(visit, report, self._terminology)
+        elif model == "Quantity":
+            codes.quantity(visit, report, self._terminology)
+        if model in _CODED and "binding" in visit.element:
+            codes.binding(visit.element["binding"], visit.value, model, visit.place, report, self._terminology)
+
+    def _profiles(self, visit: Visit, asked: Sequence[str], report: Report) -> None:
+        """meta.profile, the profiles asked for, and those that a vital sign's code implies."""
+        meta = visit.value.get("meta")
+        claimed = meta.get("profile", ()) if isinstance(meta, dict) else ()
+        wanted = dict.fromkeys(url for url in (*asked, *claimed) if isinstance(url, str))
+        for url in wanted:
+            structure = self.library.structure(url)
+            if structure is None:
+                place = (visit.place, "meta") if url in claimed else visit.place
+                report.add("profile-unknown", place, severity="error" if url in asked else "", url=url)
+            elif structure["type"] not in ("Resource", "DomainResource", visit.model):
+                report.add("profile-type", visit.place, url=url, expected=structure["type"], found=visit.model)
+            else:
+                self._conformance(visit, report).check(url, Item(Node(visit.value, visit.model), visit.place))
+
+    def _conformance(self, visit: Visit, report: Report) -> Conformance:
+        return Conformance(self.library, report, visit.frame, self._terminology)

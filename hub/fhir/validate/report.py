@@ -76,10 +76,47 @@ class Finding:
 
 
 @dataclass(slots=True)
+class Frame:
+    """A resource that is being validated, and the one it stands in.
+
+    ``role`` says how: "" (the resource itself), contained, entry, parameter.
+    """
+
+    resource: dict[str, Any]
+    place: Place
+    parent: Frame | None = None
+    role: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """The resource type."""
+        return str(self.resource.get("resourceType"))
+
+    @property
+    def root(self) -> Frame:
+        """The resource that contains this one, or itself (``%rootResource``)."""
+        return self.parent if self.role == "contained" and self.parent is not None else self
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An element that a later pass looks at: its definition, model and value, where it stands, and in which resource."""
+
+    element: dict[str, Any]
+    model: str
+    value: Any
+    place: Place
+    frame: Frame
+
+
+@dataclass(slots=True)
 class Report:
-    """Collects the findings of one validation, at most ``LIMIT``."""
+    """Collects the findings of one validation, at most ``LIMIT``, and the visits for later passes unless None."""
 
     findings: list[Finding] = field(default_factory=list)
+    visits: list[Visit] | None = None
+    frame: Frame | None = None
 
     def add(self, rule: str, place: Place, *, severity: str = "", **facts: Any) -> None:
         """A finding by rule id; ``severity`` overrides the rule's."""

@@ -12,7 +12,7 @@ from typing import Any
 from hub.fhir.definitions import Definitions
 from hub.fhir.elements import Element, is_primitive, members, type_of
 from hub.fhir.validate import primitives
-from hub.fhir.validate.report import Place, Report
+from hub.fhir.validate.report import Frame, Place, Report, Visit
 
 Json = dict[str, Any]
 # (value, place, report)
@@ -38,7 +38,12 @@ class Structure:
         elif value["resourceType"] not in self._definitions.resource_types:
             report.add("resource-type", place, value=value["resourceType"])
         else:
+            outer = report.frame
+            report.frame = Frame(value, place, outer, _role(outer, place))
             self.model(value["resourceType"])(value, place, report)
+            if report.visits is not None:
+                report.visits.append(Visit({}, value["resourceType"], value, place, report.frame))
+            report.frame = outer
 
     def model(self, model: str) -> Callable[[Json, Place, Report], None]:
         found = self._models.get(model)
@@ -96,10 +101,11 @@ class Structure:
         if model == "Resource":
             return self.resource
         if is_primitive(model):
-            return self._bound_code(element, self._primitives[model], model)
+            plain = self._bound_code(element, self._primitives[model], model)
+            return _visited(plain, element.definition, model) if _watched(element, model) else plain
         coded = self._bound_coding(element, model)
         type_name = type_of(model)
-        models, compile_ = self._models, self.model
+        models, compile_, definition = self._models, self.model, element.definition
 
         def check(value: Any, place: Place, report: Report) -> None:
             if type(value) is not dict:
@@ -110,6 +116,8 @@ class Structure:
                 (models.get(model) or compile_(model))(value, place, report)
                 if coded is not None:
                     coded(value, place, report)
+                if report.visits is not None and report.frame is not None:
+                    report.visits.append(Visit(definition, model, value, place, report.frame))
 
         return check
 
@@ -161,6 +169,34 @@ class Structure:
 def _shown(systems: dict[str, frozenset[str]]) -> str:
     codes = sorted(code for codes in systems.values() for code in codes)
     return ", ".join(codes[:20]) + (", ..." if len(codes) > 20 else "")
+
+
+# Primitives that later passes look at.
+_WATCHED = frozenset({"xhtml", "canonical", "url", "uri", "oid", "uuid"})
+
+
+def _watched(element: Element, model: str) -> bool:
+    keys = {constraint["key"] for constraint in element.definition.get("constraint", ())}
+    return model in _WATCHED or bool(keys - {"ele-1"})
+
+
+def _visited(item: Item, definition: Json, model: str) -> Item:
+    def check(value: Any, place: Place, report: Report) -> None:
+        item(value, place, report)
+        if report.visits is not None and report.frame is not None and type(value) is str:
+            report.visits.append(Visit(definition, model, value, place, report.frame))
+
+    return check
+
+
+def _role(outer: Frame | None, place: Place) -> str:
+    """How a resource stands in the outer one: by the member it is in."""
+    if outer is None:
+        return ""
+    above = place[0]
+    if isinstance(place[1], int) and above is not None and above[1] == "contained":
+        return "contained"
+    return "entry" if outer.type == "Bundle" else "parameter"
 
 
 def _single(item: Item, key: str) -> Member:

@@ -1,0 +1,95 @@
+"""Codes in their systems and value sets (R4 4.1.4, 4.1.5), beyond the required codes that the structure checks.
+
+What the definitions cannot say is asked of a :class:`Codes`; without one, only the form is checked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+from hub.fhir.validate.report import Place, Report, Visit
+
+UCUM = "http://unitsofmeasure.org"
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+_MAXIMUM = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
+
+
+class Codes(Protocol):
+    """What the validator asks of a terminology."""
+
+    def validate_code(self, value_set: str, system: str, code: str) -> bool | None:
+        """Whether the code is in the value set; ``system`` "" means any; None when that cannot be said here."""
+
+    def displays(self, system: str, code: str) -> tuple[str, ...] | None:
+        """The names of a code; () for a code that a completely known system does not have; None for an unknown system."""
+
+
+def coding(visit: Visit, report: Report, codes: Codes | None) -> None:
+    """A Coding: its system, that the system has the code, and its name."""
+    value, place = visit.value, visit.place
+    system, code, display = value.get("system"), value.get("code"), value.get("display")
+    if not isinstance(system, str):
+        return
+    if not _ABSOLUTE.fullmatch(system):
+        report.add("system-relative", (place, "system"), value=system[:80])
+        return
+    if "/ValueSet/" in system and system.startswith(("http://hl7.org/", "http://terminology.hl7.org/")):
+        report.add("system-valueset", (place, "system"), value=system)
+        return
+    if codes is None or not isinstance(code, str):
+        return
+    names = codes.displays(system, code)
+    if names == ():
+        report.add("code-unknown", (place, "code"), value=code, system=system)
+    elif names and isinstance(display, str) and not _named(display, names):
+        facts = {"value": display, "system": system, "code": code, "expected": " / ".join(names[:5])}
+        report.add("display-wrong", (place, "display"), **facts)
+
+
+def _named(display: str, names: tuple[str, ...]) -> bool:
+    plain = " ".join(display.lower().split())
+    return any(plain == " ".join(name.lower().split()) for name in names)
+
+
+def quantity(visit: Visit, report: Report, codes: Codes | None) -> None:
+    """A Quantity with a UCUM code."""
+    value = visit.value
+    if codes is None or value.get("system") != UCUM or not isinstance(value.get("code"), str):
+        return
+    if codes.displays(UCUM, value["code"]) == ():
+        report.add("unit-unknown", (visit.place, "code"), value=value["code"])
+
+
+def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: Report, codes: Codes | None) -> None:
+    """An ElementDefinition.binding that the structure does not check: by a terminology, by strength.
+
+    ``value`` is a code, Coding, CodeableConcept or Quantity.
+    """
+    pairs = _pairs(value, model)
+    if codes is None or not pairs:
+        return
+    most = [item["valueCanonical"] for item in row.get("extension", ()) if item["url"] == _MAXIMUM]
+    strength, value_set = row.get("strength"), row.get("valueSet", "")
+    if most and strength != "required":
+        strength, value_set = "required", most[0]
+    if strength not in ("required", "extensible") or not value_set:
+        return
+    answers = [codes.validate_code(value_set, system, code) for system, code in pairs]
+    if any(answers) or None in answers:
+        return
+    shown = ", ".join(f"{system}|{code}" if system else code for system, code in pairs)
+    report.add(f"binding-{strength}", place, value=shown, valueset=value_set, expected=value_set)
+
+
+def _pairs(value: Any, model: str) -> list[tuple[str, str]]:
+    if isinstance(value, str):
+        return [("", value)]
+    if not isinstance(value, dict):
+        return []
+    items = value.get("coding", ()) if model == "CodeableConcept" else (value,)
+    return [
+        (str(item.get("system", "")), item["code"])
+        for item in items
+        if isinstance(item, dict) and isinstance(item.get("code"), str)
+    ]

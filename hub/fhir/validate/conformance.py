@@ -1,0 +1,259 @@
+"""Does a resource conform to a profile: cardinality, types, fixed and pattern values, bindings, invariants, children."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.fhir import json, paths
+from hub.fhir.elements import is_primitive, options, supertypes, type_of
+from hub.fhir.paths.values import Node
+from hub.fhir.validate import codes, invariants, slicing
+from hub.fhir.validate.profiles import Library, Shape, base_constraints
+from hub.fhir.validate.references import resolve
+from hub.fhir.validate.report import Frame, Place, Report, Visit
+
+MAX_DEPTH = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A value under a profile: the node and its place."""
+
+    node: Node
+    place: Place
+
+
+@dataclass(slots=True)
+class Conformance:
+    """One resource against profiles; ``report`` collects, ``quiet`` copies judge slices."""
+
+    library: Library
+    report: Report
+    frame: Frame
+    terminology: codes.Codes | None = None
+    depth: int = 0
+    judged: dict[tuple[int, str], bool] = field(default_factory=dict)
+
+    def check(self, canonical: str, item: Item) -> None:
+        """Everything the profile demands of a value of its type."""
+        shape = self.library.shape(canonical)
+        if shape is not None and self.depth < MAX_DEPTH:
+            self.depth += 1
+            self._value(shape, item, canonical)
+            self.depth -= 1
+
+    def conforms(self, canonical: str, item: Item) -> bool:
+        """Whether the value has no error under the profile; an unknown profile judges nothing."""
+        structure = self.library.structure(canonical)
+        if structure is None:
+            return True
+        if structure["type"] not in supertypes(type_of(item.node.model)):
+            return False
+        return self.judge((id(item.node.value), canonical), lambda inner: inner.check(canonical, item))
+
+    def fits(self, shape: Shape, item: Item, profile: str) -> bool:
+        """Whether the value has no error under a shape."""
+        return self.judge(None, lambda inner: inner._value(shape, item, profile))
+
+    def judge(self, key: tuple[int, str] | None, run: Callable[[Conformance], None]) -> bool:
+        """Runs a check whose findings only count as yes or no."""
+        if key is not None and key in self.judged:
+            return self.judged[key]
+        inner = Conformance(self.library, Report(), self.frame, self.terminology, self.depth, self.judged)
+        run(inner)
+        verdict = not inner.report.failed
+        if key is not None:
+            self.judged[key] = verdict
+        return verdict
+
+    # --- elements -----------------------------------------------------------------------------------------------------
+
+    def _value(self, shape: Shape, item: Item, profile: str) -> None:
+        """One value against the rules of its element, then its children."""
+        rules = shape.rules
+        self._type(rules, item, profile)
+        self._constants(rules, item, profile)
+        self._range(rules, item, profile)
+        if "binding" in rules and item.node.model:
+            codes.binding(rules["binding"], item.node.value, item.node.model, item.place, self.report, self.terminology)
+        self._invariants(rules, item)
+        for name, child in shape.children.items():
+            self._element(child, children(item, name), item.place, profile)
+
+    def _element(self, shape: Shape, items: list[Item], place: Place, profile: str) -> None:
+        """All values of one element."""
+        self.count(shape.rules, shape.name, len(items), (place, shape.name), profile)
+        for item in items:
+            self._value(shape, item, profile)
+        if shape.slices:
+            slicing.check(self, shape, items, place, profile)
+
+    def slice_value(self, shape: Shape, item: Item, profile: str) -> None:
+        """A value of a slice against what the slice adds."""
+        self._value(shape, item, profile)
+
+    def count(self, rules: dict[str, Any], name: str, found: int, place: Place, profile: str) -> None:
+        """min and max."""
+        least, most = rules.get("min", 0), rules.get("max", "*")
+        if isinstance(least, int) and found < least:
+            self.report.add("profile-minimum", place, name=name, count=found, min=least, profile=profile)
+        if isinstance(most, str) and most.isdigit() and found > int(most):
+            self.report.add("profile-maximum", place, name=name, count=found, max=most, profile=profile)
+
+    # --- rules of one value -------------------------------------------------------------------------------------------
+
+    def _type(self, rules: dict[str, Any], item: Item, profile: str) -> None:
+        types = [kind for kind in rules.get("type", ()) if not str(kind.get("code")).startswith("http:")]
+        if not types or not item.node.model:
+            return
+        line = supertypes(type_of(item.node.model))
+        fitting = [kind for kind in types if kind.get("code") in line]
+        if not fitting:
+            expected = ", ".join(str(kind.get("code")) for kind in types)
+            self.report.add("profile-value-type", item.place, found=line[0], profile=profile, expected=expected)
+            return
+        if item.node.model == "Reference":
+            self._target(fitting, item, profile)
+        profiles = [url for kind in fitting for url in kind.get("profile", ())]
+        if item.node.model == "Extension" or not profiles or any(not kind.get("profile") for kind in fitting):
+            return
+        known = [url for url in profiles if self.library.structure(url) is not None]
+        if len(profiles) == len(known) == 1:
+            self.check(known[0], item)
+        elif len(known) == len(profiles) and not any(self.conforms(url, item) for url in known):
+            self.report.add("profile-unmet", item.place, expected=", ".join(profiles))
+
+    def _target(self, types: list[dict[str, Any]], item: Item, profile: str) -> None:
+        wanted = [url for kind in types for url in kind.get("targetProfile", ())]
+        text = item.node.value.get("reference") if isinstance(item.node.value, dict) else None
+        if not wanted or not isinstance(text, str):
+            return
+        target = local(text, self.frame) or resolve(text, self.frame)
+        found = target.get("resourceType") if target else slicing.named_type(item.node.value)
+        if not isinstance(found, str) or not found:
+            return
+        structures = [self.library.structure(url) for url in wanted]
+        allowed = {str(structure["type"]) for structure in structures if structure is not None}
+        if None in structures or allowed & set(supertypes(found)):
+            if target is None or None in structures:
+                return
+            node = Item(Node(target, found), item.place)
+            if any(self.conforms(url, node) for url in wanted):
+                return
+        expected = ", ".join(url.rpartition("/")[2] for url in wanted)
+        self.report.add("profile-target", item.place, found=found, profile=profile, expected=expected)
+
+    def _constants(self, rules: dict[str, Any], item: Item, profile: str) -> None:
+        for key, wanted in rules.items():
+            if key.startswith("fixed") and not same(item.node.value, wanted):
+                self.report.add("profile-fixed", item.place, expected=_shown(wanted), profile=profile)
+            elif key.startswith("pattern") and not contains(item.node.value, wanted):
+                self.report.add("profile-pattern", item.place, expected=_shown(wanted), profile=profile)
+
+    def _range(self, rules: dict[str, Any], item: Item, profile: str) -> None:
+        value = item.node.value
+        if isinstance(rules.get("maxLength"), int) and isinstance(value, str) and len(value) > rules["maxLength"]:
+            self.report.add("profile-length", item.place, length=len(value), max=rules["maxLength"], profile=profile)
+        for key, limit in rules.items():
+            sign = {"minValue": -1, "maxValue": 1}.get(key[:8], 0)
+            if not sign or type(value) is not type(limit) and not (_number(value) and _number(limit)):
+                continue
+            if isinstance(value, (int, str, decimal.Decimal)) and (value > limit if sign > 0 else value < limit):
+                expected = f"{'<=' if sign > 0 else '>='} {limit}"
+                self.report.add("profile-range", item.place, expected=expected, profile=profile)
+
+    def _invariants(self, rules: dict[str, Any], item: Item) -> None:
+        rows = [row for row in rules.get("constraint", ()) if (row["key"], row.get("expression", "")) not in base_constraints()]
+        if not rows:
+            return
+        env = invariants.environment(self.frame)
+        visit = Visit({}, item.node.model, item.node.value, item.place, self.frame)
+        for constraint in invariants.compiled(rows):
+            invariants.evaluate(constraint, item.node, visit, self.report, env)
+
+
+def children(item: Item, name: str) -> list[Item]:
+    """The values of a child element, with their places."""
+    value = item.node.value
+    if not isinstance(value, dict):
+        if isinstance(item.node.extra, dict) and name in ("extension", "id"):
+            return children(Item(Node(item.node.extra, "Element"), _companion(item.place)), name)
+        return []
+    found: list[Item] = []
+    for key, model, many in options(item.node.model, name) or ():
+        if key not in value and "_" + key not in value:
+            continue
+        raw, extra = value.get(key), value.get("_" + key) if is_primitive(model) else None
+        place = (item.place, key)
+        if not many:
+            found.append(Item(_node(raw, model, extra), place))
+            continue
+        raws, extras = raw if isinstance(raw, list) else [], extra if isinstance(extra, list) else []
+        for index in range(max(len(raws), len(extras))):
+            one = raws[index] if index < len(raws) else None
+            more = extras[index] if index < len(extras) else None
+            found.append(Item(_node(one, model, more), (place, index)))
+    return found
+
+
+def _companion(place: Place) -> Place:
+    above, step = place
+    if isinstance(step, int) and above is not None:
+        return ((above[0], f"_{above[1]}"), step)
+    return (above, f"_{step}")
+
+
+def _node(value: Any, model: str, extra: Any) -> Node:
+    if model == "Resource" and isinstance(value, dict):
+        return Node(value, str(value.get("resourceType", "")))
+    return Node(value, model, extra)
+
+
+def local(text: str, frame: Frame) -> dict[str, Any] | None:
+    """The contained resource that ``#id`` means."""
+    if not text.startswith("#"):
+        return None
+    for one in frame.root.resource.get("contained", ()):
+        if isinstance(one, dict) and one.get("id") == text[1:]:
+            return one
+    return None
+
+
+def same(value: Any, wanted: Any) -> bool:
+    """fixed[x]: equal in every part (R4 ElementDefinition.fixed[x])."""
+    if isinstance(wanted, dict):
+        keys = value.keys() == wanted.keys() if isinstance(value, dict) else False
+        return keys and all(same(value[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return isinstance(value, list) and len(value) == len(wanted) and all(map(same, value, wanted))
+    return _equal(value, wanted)
+
+
+def contains(value: Any, wanted: Any) -> bool:
+    """pattern[x]: holds at least what the pattern holds (R4 ElementDefinition.pattern[x])."""
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and all(contains(value.get(key), wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return isinstance(value, list) and all(any(contains(item, one) for item in value) for one in wanted)
+    return _equal(value, wanted)
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if _number(value) and _number(wanted):
+        return decimal.Decimal(str(value)) == decimal.Decimal(str(wanted))
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.encode(value).decode()
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+__all__ = ["Conformance", "Item", "children", "contains", "local", "paths", "same"]

@@ -1,0 +1,57 @@
+"""Rules of data types that neither structure nor invariants hold: attachments, URIs, identifiers (R4 2.24)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+
+from hub.fhir.validate.report import Report, Visit
+
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+_OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+")
+_UUID = re.compile(r"urn:uuid:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_RELATIVE = re.compile(r"([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}|[A-Z][A-Za-z]+\?)\S*|#\S*")
+_EXAMPLES = ("example.org", "example.com", "acme.com", "acme.org")
+
+
+def attachment(visit: Visit, report: Report) -> None:
+    """size and hash against data."""
+    value = visit.value
+    if not isinstance(value.get("data"), str):
+        return
+    try:
+        data = base64.b64decode("".join(value["data"].split()), validate=True)
+    except (binascii.Error, ValueError):
+        return
+    if isinstance(value.get("size"), int) and value["size"] != len(data):
+        report.add("attachment-size", (visit.place, "size"), value=value["size"], found=len(data))
+    if isinstance(value.get("hash"), str):
+        digest = hashlib.sha1(data, usedforsecurity=False)
+        if value["hash"] not in (base64.b64encode(digest.digest()).decode(), base64.b64encode(digest.hexdigest().encode()).decode()):
+            report.add("attachment-hash", (visit.place, "hash"))
+
+
+def uri(visit: Visit, report: Report, examples: bool) -> None:
+    """The form of a uri, url or canonical; ``examples`` allows addresses that are reserved for examples."""
+    value, place = visit.value, visit.place
+    if value.startswith(("oid:", "uuid:")):
+        report.add("uri-prefix", place, value=value[:80])
+    elif (value.startswith("urn:oid:") and not _OID.fullmatch(value)) or (
+        value.startswith("urn:uuid:") and visit.model != "uri" and not _UUID.fullmatch(value)
+    ):
+        report.add("uri-oid", place, value=value[:80])
+    elif visit.model == "url":
+        if not (_ABSOLUTE.fullmatch(value) or _RELATIVE.fullmatch(value)):
+            report.add("url-format", place, value=value[:80])
+        elif not examples and any(name in value for name in _EXAMPLES):
+            report.add("url-example", place, value=value[:80])
+
+
+def identifier(visit: Visit, report: Report) -> None:
+    """With the system of URIs the value is one."""
+    value = visit.value
+    text = value.get("value")
+    if value.get("system") == "urn:ietf:rfc:3986" and isinstance(text, str) and not _ABSOLUTE.fullmatch(text):
+        report.add("identifier-uri", (visit.place, "value"), value=text[:80])

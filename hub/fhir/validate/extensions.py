@@ -1,0 +1,91 @@
+"""Extensions: known or not, on the right element, modifier or not, with the value that their definition wants (R4 2.4)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hub.fhir.elements import json_members, supertypes, type_of
+from hub.fhir.validate.profiles import Library
+from hub.fhir.validate.report import Report, Visit, steps
+
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+
+
+def check(visit: Visit, report: Report, library: Library) -> str | None:
+    """One extension; returns the url of the definition its content is to be checked by."""
+    value, place = visit.value, visit.place
+    if ("extension" in value) == any(name.lstrip("_").startswith("value") for name in value):
+        report.add("extension-content", place)
+    url = value.get("url")
+    member = _member(visit)
+    if not isinstance(url, str) or visit.element["path"] == "Extension.extension":
+        return None
+    if not _ABSOLUTE.fullmatch(url):
+        report.add("extension-relative", (place, "url"), url=url[:80])
+        return None
+    definition = library.structure(url)
+    if definition is None or definition["type"] != "Extension":
+        rule = "modifier-unknown" if member == "modifierExtension" else "extension-unknown"
+        report.add(rule, place, url=url)
+        return None
+    _modifier(definition, member, visit, report)
+    _context(definition, visit, report)
+    return url
+
+
+def _member(visit: Visit) -> str:
+    above = visit.place[0]
+    return str(above[1]) if isinstance(visit.place[1], int) and above is not None else str(visit.place[1])
+
+
+def _modifier(definition: dict[str, Any], member: str, visit: Visit, report: Report) -> None:
+    modifier = bool(definition["snapshot"]["element"][0].get("isModifier"))
+    if modifier and member == "extension":
+        report.add("extension-modifier", visit.place, url=definition["url"])
+    elif not modifier and member == "modifierExtension":
+        report.add("extension-plain", visit.place, url=definition["url"])
+
+
+def _context(definition: dict[str, Any], visit: Visit, report: Report) -> None:
+    contexts = definition.get("context", ())
+    if not contexts or any(item["type"] != "element" and item["type"] != "extension" for item in contexts):
+        return
+    names, url = _owner(visit)
+    allowed = {item["expression"] for item in contexts if item["type"] == "element"}
+    extensions = {item["expression"].partition("#")[0] for item in contexts if item["type"] == "extension"}
+    if names & allowed or url in extensions:
+        return
+    expected = ", ".join(sorted(allowed | extensions))
+    where = ".".join(str(step) for step in steps(visit.place)[:-1] if isinstance(step, str))
+    report.add("extension-context", visit.place, url=definition["url"], context=where, expected=expected)
+
+
+def _owner(visit: Visit) -> tuple[set[str], str]:
+    """The names under which a context may mean the element that carries the extension; the url of an owning extension.
+
+    ``Patient.name.family`` is also ``HumanName.family``, ``string`` and ``Element``.
+    """
+    inner = list(steps(visit.place)[len(steps(visit.frame.place)) :])
+    while inner and not isinstance(inner[-1], str):
+        inner.pop()
+    model, full, value = visit.frame.type, visit.frame.type, visit.frame.resource
+    names = {full, *supertypes(full)}
+    for step in inner[:-1]:
+        value = _child(value, step)
+        if isinstance(step, int):
+            continue
+        element, to = json_members(model).get(step.removeprefix("_"), (None, ""))
+        if element is None:
+            return {"Element"}, ""
+        full = f"{full}.{element.name}"
+        names = {full, f"{full}[x]", element.path, element.path.removesuffix("[x]"), "Element", *supertypes(type_of(to))}
+        model = to
+    url = value.get("url") if model == "Extension" and isinstance(value, dict) else ""
+    return names, str(url)
+
+
+def _child(value: Any, step: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(step)
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None

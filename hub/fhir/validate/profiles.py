@@ -1,0 +1,170 @@
+"""Profiles as trees of constraints (R4 5.1).
+
+A *shape* holds only what a profile says beyond the base definition: the merged ElementDefinition of one element, the
+shapes of the children it constrains, and its slices. It is made from a snapshot, or from the shape of the base profile
+and a differential; so a profile without a snapshot needs no other treatment.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from hub.errors import HubError
+from hub.fhir import definitions
+from hub.fhir.definitions import CANONICAL, Definitions
+from hub.fhir.elements import json_members, members
+
+Json = dict[str, Any]
+MAX_BASES = 32
+_APPENDED = frozenset({"constraint"})
+_EDITORIAL = frozenset({"id", "path", "base", "short", "definition", "comment", "requirements", "mapping", "alias"})
+
+
+@dataclass(slots=True)
+class Shape:
+    """The constraints of one element: ``rules`` as an ElementDefinition, by child name, and by slice name."""
+
+    name: str
+    model: str = ""
+    rules: Json = field(default_factory=dict)
+    children: dict[str, Shape] = field(default_factory=dict)
+    slices: dict[str, Shape] = field(default_factory=dict)
+
+    def child(self, name: str) -> Shape:
+        """The shape of a child element, made when it is not constrained yet; ``valueQuantity`` is a slice of value."""
+        element = members(self.model).get(name)
+        if element is None and self.model:
+            choice, model = json_members(self.model).get(name, (None, ""))
+            if choice is not None:
+                return self.child(choice.name).slice(name, {"type": [{"code": model}]})
+        if name not in self.children:
+            model = next(iter(element.models.values())) if element is not None and len(element.models) == 1 else ""
+            self.children[name] = Shape(name, model)
+        return self.children[name]
+
+    def slice(self, name: str, rules: Json | None = None) -> Shape:
+        """A slice, made when it is not there yet."""
+        if name not in self.slices:
+            self.slices[name] = Shape(self.name, self.model, dict(rules or {}))
+            self.slices[name].narrow()
+        return self.slices[name]
+
+    def narrow(self) -> None:
+        """Sets the model when the rules leave one type."""
+        types = self.rules.get("type", ())
+        if len(types) == 1 and (not self.model or "." not in self.model):
+            self.model = _model(str(types[0].get("code", "")), self.model)
+
+    def merge(self, element: Json) -> None:
+        """Lays an ElementDefinition over the rules."""
+        for key, value in element.items():
+            if key in _APPENDED:
+                known = {row.get("key") for row in self.rules.get(key, ())}
+                self.rules[key] = [*self.rules.get(key, ()), *(row for row in value if row.get("key") not in known)]
+            elif key not in _EDITORIAL:
+                self.rules[key] = value
+        self.narrow()
+
+
+def _model(code: str, before: str) -> str:
+    if code in ("BackboneElement", "Element") and before:
+        return before
+    if code.startswith("http://hl7.org/fhirpath/System."):
+        return "string"
+    return code
+
+
+class Library:
+    """StructureDefinitions by canonical url: those of R4, and those that are loaded."""
+
+    def __init__(self, base: Definitions) -> None:
+        self._base = base
+        self._loaded: dict[str, Json] = {}
+        self._shapes: dict[str, Shape] = {}
+
+    def add(self, structure: Json) -> None:
+        """Loads a StructureDefinition. Raises HubError ``value`` when it has no url or type."""
+        url = structure.get("url")
+        if not isinstance(url, str) or not isinstance(structure.get("type"), str):
+            raise HubError("value", "A StructureDefinition needs url and type.", "StructureDefinition")
+        self._loaded[url] = structure
+        if isinstance(structure.get("version"), str):
+            self._loaded[f"{url}|{structure['version']}"] = structure
+        self._shapes.clear()
+
+    def structure(self, canonical: str) -> Json | None:
+        """A StructureDefinition by canonical url; a version that is not loaded finds the url's own."""
+        found = self._loaded.get(canonical) or self._loaded.get(canonical.partition("|")[0])
+        return found or self._base.structure(canonical.partition("|")[0] if ":" in canonical else canonical)
+
+    def shape(self, canonical: str) -> Shape | None:
+        """The shape of a profile; None when it is not known, or is a base type, which constrains nothing further."""
+        if canonical not in self._shapes:
+            structure = self.structure(canonical)
+            if structure is None or _is_base(structure):
+                return None
+            self._shapes[canonical] = self._build(structure, 0)
+        return self._shapes[canonical]
+
+    def _build(self, structure: Json, depth: int) -> Shape:
+        if depth > MAX_BASES:
+            raise HubError("value", f"The base definitions of {structure['url']} run in a circle.")
+        kind = str(structure["type"]).rpartition("/")[2]
+        elements = structure.get("snapshot", {}).get("element")
+        if elements:
+            return apply(Shape(kind, kind), elements)
+        base = self.structure(str(structure.get("baseDefinition", "")))
+        shape = Shape(kind, kind)
+        if base is not None and not _is_base(base):
+            shape = copy.deepcopy(self._build(base, depth + 1))
+        return apply(shape, structure.get("differential", {}).get("element", []))
+
+
+def _is_base(structure: Json) -> bool:
+    return structure.get("derivation") != "constraint" or structure["url"] == CANONICAL + str(structure["type"])
+
+
+def apply(shape: Shape, elements: list[Json]) -> Shape:
+    """Lays ElementDefinitions, in the order of a snapshot or differential, over a shape."""
+    current: dict[str, str] = {}  # path -> slice that the elements below belong to, for elements without id
+    for element in elements:
+        target = shape
+        for name, sliced in _steps(element, current):
+            target = target.child(name)
+            if sliced:
+                target = target.slice(sliced)
+        target.merge(element)
+    return shape
+
+
+def _steps(element: Json, current: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """(child name, slice name or "") from below the root to the element."""
+    path = str(element.get("path", "")).split(".")
+    named = str(element.get("id") or "").split(".")
+    if len(named) == len(path):
+        for name, step in zip(path[1:], named[1:], strict=True):
+            yield name.removesuffix("[x]"), step.partition(":")[2]
+        return
+    here = ".".join(path)
+    for known in [known for known in current if known == here or known.startswith(here + ".")]:
+        del current[known]
+    if element.get("sliceName"):
+        current[here] = str(element["sliceName"])
+    for index in range(1, len(path)):
+        yield path[index].removesuffix("[x]"), current.get(".".join(path[: index + 1]), "")
+
+
+@cache
+def base_constraints() -> frozenset[tuple[str, str]]:
+    """Key and expression of every constraint of the base definitions; they are checked with the base."""
+    found = set()
+    loaded = definitions.load()
+    for name in loaded.types:
+        structure = loaded.structure(name)
+        for element in structure["snapshot"]["element"] if structure else ():
+            found.update((row["key"], row.get("expression", "")) for row in element.get("constraint", ()))
+    return frozenset(found)
