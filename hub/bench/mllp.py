@@ -9,18 +9,38 @@ from collections.abc import Callable
 START, END = b"\x0b", b"\x1c\r"
 
 
+SURNAMES, GIVEN = (
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗",
+    "伟芳娜秀敏静丽强磊军洋勇艳杰娟涛明超霞平刚桂英华玉萍红鹏云",
+)
+
+
+def resident(number: int, run: str) -> str:
+    """PID of a resident of this run: number, name, birth date, sex, address, phone, all different enough."""
+    name = f"{SURNAMES[number % 20]}^{GIVEN[number // 20 % 29]}{GIVEN[number // 580 % 29]}"
+    born = f"{1930 + number * 7 % 90}{1 + number * 5 % 12:02d}{1 + number * 11 % 28:02d}"
+    address = f"{number % 97}路{number % 900}号^^新河市^^10990{1 + number % 5}^CHN^H"
+    sex = "FM"[number % 2]
+    return f"PID|1||{run}{number}^^^BENCH^MR||{name}^^^^^L||{born}|{sex}|||{address}||1{3900000000 + number}"
+
+
+def header(kind: str, control: str) -> str:
+    """MSH of a message in original acknowledgement mode, UTF-8."""
+    time_ = "20261120083000+0800"
+    return f"MSH|^~\\&|HIS|BENCH|HUB|REGION|{time_}||{kind}|{control}|P|2.5.1||||||UNICODE UTF-8"
+
+
 def adt(number: int, run: str) -> bytes:
-    """An ADT^A01 of about 1 kB for resident ``number`` (a fifth of the messages is about somebody already known)."""
+    """An ADT^A01 of about 1 kB; every fifth is about somebody who was admitted before."""
     person = number - number % 5 if number % 5 == 4 else number
-    control = f"{run}A{number}"
+    doctor = f"D{person % 50}^李^医生"
     lines = (
-        f"MSH|^~\\&|HIS|BENCH|HUB|REGION|20261120083000+0800||ADT^A01^ADT_A01|{control}|P|2.5.1||||||UNICODE UTF-8",
+        header("ADT^A01^ADT_A01", f"{run}A{number}"),
         "EVN|A01|20261120083000+0800",
-        f"PID|1||{run}{person}^^^BENCH^MR||张^伟{person}^^^^^L||19850307|M|||人民路{person % 900}号^^新河市^^109901^CHN^H"
-        f"||1390000{person % 10000:04d}|||M",
-        f"PV1|1|I|W1^101^{person % 40}^BENCH||||D{person % 50}^李^医生|||MED||||1|||D{person % 50}^李^医生|IP|{run}V{person}"
-        "^^^BENCH^VN|||||||||||||||||||||||||20261120083000+0800",
-        "NK1|1|王^芳|SPO|人民路1号^^新河市|13900000000",
+        resident(person, run),
+        f"PV1|1|I|W1^101^{person % 40}^BENCH||||{doctor}|||MED||||1|||{doctor}|IP|{run}V{person}^^^BENCH^VN"
+        "|||||||||||||||||||||||||20261120083000+0800",
+        f"NK1|1|{SURNAMES[person % 19]}^芳|SPO|{person % 97}路1号^^新河市|1{3800000000 + person}",
         "AL1|1|DA|PEN^青霉素^L|SV|皮疹",
         "DG1|1||I10.x00^高血压^L|高血压|20261120|A",
     )
@@ -29,23 +49,24 @@ def adt(number: int, run: str) -> bytes:
 
 def oru(number: int, run: str) -> bytes:
     """An ORU^R01 with 20 numeric results."""
-    control = f"{run}R{number}"
-    head = (
-        f"MSH|^~\\&|LIS|BENCH|HUB|REGION|20261120093000+0800||ORU^R01^ORU_R01|{control}|P|2.5.1||||||UNICODE UTF-8",
-        f"PID|1||{run}{number % 200}^^^BENCH^MR||张^伟{number % 200}^^^^^L||19850307|M",
-        f"OBR|1|{run}O{number}^HIS|{run}F{number}^LIS|CBC^血常规^L|||20261120090000+0800|||||||||D1^李^医生||||||20261120093000+0800||LAB|F",
-    )
+    ordered = f"OBR|1|{run}O{number}^HIS|{run}F{number}^LIS|CBC^血常规^L|||20261120090000+0800"
     results = (
         f"OBX|{line}|NM|L{line}^项目{line}^L||{line + number % 7}.{number % 10}0|mmol/L|1-9|N|||F|||20261120092500+0800"
         for line in range(1, 21)
     )
-    return ("\r".join((*head, *results)) + "\r").encode()
+    lines = (
+        header("ORU^R01^ORU_R01", f"{run}R{number}"),
+        resident(number % 200, run),
+        f"{ordered}|||||||||D1^李^医生||||||20261120093000+0800||LAB|F",
+        *results,
+    )
+    return ("\r".join(lines) + "\r").encode()
 
 
 async def measure(
     host: str, port: int, make: Callable[[int, str], bytes], run: str, seconds: float, connections: int = 8
 ) -> dict[str, float]:
-    """Messages a second with a positive acknowledgement, its latency, and the refusals. Raises OSError without a listener."""
+    """Messages a second with a positive acknowledgement, its latency, and the refusals. OSError without a listener."""
     begin = time.perf_counter()
     end = begin + seconds
     latencies: list[float] = []
