@@ -6,7 +6,6 @@ Ids are deterministic, so that a rebuilt study is a new version of the same reso
 from __future__ import annotations
 
 import csv
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -18,6 +17,7 @@ from adapters.dicom import conversions
 from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
 from adapters.dicom.dataset import text
 from adapters.dicom.instance import PATIENTLESS, institution
+from hub.fhir.ids import resource_id
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.imaging_index import BY_KEYWORD, Row
@@ -82,7 +82,7 @@ def imaging_study(
         part["instance"] = [_elements("instance", instance_attributes(found), circumstances) for found in below]
         parts.append(part)
     built: Resource = {
-        "resourceType": "ImagingStudy", "id": str(uuid.uuid5(uuid.NAMESPACE_OID, study["id"])), "status": "available",
+        "resourceType": "ImagingStudy", "id": study_id(study), "status": "available",
         "subject": subject(study), **_elements("study", study["attributes"], circumstances),
     }  # fmt: skip
     summary: Resource = {
@@ -123,14 +123,21 @@ def subject(study: Row) -> Resource:
     """Reference to the patient; without a Patient ID there is only a name: no identity is made up."""
     number = text(study["attributes"], "00100020").strip()
     if number:
-        return {"reference": f"Patient/{patient_id(study['issuer'], number)}"}
+        return {"reference": f"Patient/{patient_id(study, number)}"}
     names = conversions.human_names(study["attributes"], "00100010")
     return {"display": names[0]["text"] if names else "without Patient ID (0010,0020)"}
 
 
-def patient_id(system: str, number: str) -> str:
+def study_id(study: Row) -> str:
+    """Id of the ImagingStudy: by the Study Instance UID; of the second patient under one UID, by the row."""
+    return resource_id(
+        "ImagingStudy", "urn:dicom:uid", f"urn:oid:{study['uid']}" + f"#{study['id']}" * ("contested" in study)
+    )
+
+
+def patient_id(study: Row, number: str) -> str:
     """Id of the Patient an issuer gave this number to, the same whichever protocol brings it."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"Patient|{system}|{number}"))
+    return resource_id("Patient", study["issuer"], number)
 
 
 def patient(study: Row) -> Resource:
@@ -139,7 +146,7 @@ def patient(study: Row) -> Resource:
     number = text(attributes, "00100020").strip()
     kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
     built: Resource = {
-        "resourceType": "Patient", "id": patient_id(study["issuer"], number),
+        "resourceType": "Patient", "id": patient_id(study, number),
         "identifier": [{"type": kind, "system": study["issuer"], "value": number}],
         "name": conversions.human_names(attributes, "00100010"),
         "gender": GENDER.get(text(attributes, "00100040").strip().upper(), "unknown"),

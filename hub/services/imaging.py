@@ -179,11 +179,13 @@ class Imaging:
         if known is not None and not new_series and b'"open":true' in known.text:
             return
         if known is None:
-            self._report_other_patients(tx, instance, now)
+            contested = self._report_other_patients(tx, instance, now)
             row = {
                 "id": study, "uid": instance.study, "open": True, "issuer": instance.issuer, "from": context.actor,
                 "attributes": pick(instance.attributes, "study", instance.study),
             }  # fmt: skip
+            if contested:
+                row["contested"] = True
         else:
             row = decode(known) | {"open": True}
         modalities = row["attributes"].get(MODALITIES, {}).get("Value", [])
@@ -191,7 +193,8 @@ class Imaging:
             row["attributes"][MODALITIES] = {"vr": "CS", "Value": [*modalities, modality]}
         _put(tx, "study", row, study_entries(row), known, now, context.origin)
 
-    def _report_other_patients(self, tx: Transaction, instance: Instance, now: int) -> None:
+    def _report_other_patients(self, tx: Transaction, instance: Instance, now: int) -> bool:
+        """Whether another patient has a study of this UID already: a finding for people to settle."""
         others = tx.find(
             Query((TYPE["study"],), Match("StudyInstanceUID", Equals(instance.study)), databases=(DATABASE,))
         )
@@ -204,6 +207,7 @@ class Imaging:
             }
             key = f"study-under-two-patients|{instance.study}"
             tx.enqueue(Item(FINDINGS, self._new_id(), key, "", "open", data, b"", now))
+        return bool(others)
 
     # --- studies that wait for their ImagingStudy ---------------------------------------------------------------------
 
