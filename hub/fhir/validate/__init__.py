@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hub.fhir.definitions import Definitions
+from hub.fhir.definitions import CANONICAL, Definitions
 from hub.fhir.paths.values import Node
 from hub.fhir.validate import bundles, codes, datatypes, extensions, invariants, references
 from hub.fhir.validate.codes import Codes
@@ -17,14 +17,39 @@ from hub.fhir.validate.structure import Structure
 __all__ = ["Codes", "Finding", "Library", "Report", "Validator"]
 
 _CODED = frozenset({"code", "Coding", "CodeableConcept", "Quantity"})
+_MOMENTS = frozenset({"date", "dateTime", "instant"})
 _URIS = frozenset({"uri", "url", "canonical", "oid", "uuid"})
+
+
+# LOINC code of a vital sign -> profile (R4 Observation: vital signs).
+VITAL_SIGNS = {
+    "85353-1": "vitalspanel",
+    "9279-1": "resprate",
+    "8867-4": "heartrate",
+    "2708-6": "oxygensat",
+    "8310-5": "bodytemp",
+    "8302-2": "bodyheight",
+    "9843-4": "headcircum",
+    "29463-7": "bodyweight",
+    "39156-5": "bmi",
+    "85354-9": "bp",
+}
+
+
+def vital_signs(observation: dict[str, Any]) -> list[str]:
+    """The profiles that R4 makes mandatory for an Observation by its code."""
+    code = observation.get("code")
+    codings = code.get("coding", ()) if isinstance(code, dict) else ()
+    found = [one.get("code") for one in codings if isinstance(one, dict) and one.get("system") == "http://loinc.org"]
+    return [CANONICAL + VITAL_SIGNS[one] for one in found if one in VITAL_SIGNS]
 
 
 class Validator:
     """Validates resources; made once, used from any thread.
 
     ``library`` holds profiles beside the base definitions; ``terminology`` answers what they do not say about codes;
-    ``examples`` lets addresses pass that are reserved for examples.
+    ``strict`` is for a conformance check: it also refuses addresses reserved for examples and extensions that nobody
+    has defined here, which a receiver must bear.
     """
 
     def __init__(
@@ -33,12 +58,12 @@ class Validator:
         *,
         library: Library | None = None,
         terminology: Codes | None = None,
-        examples: bool = True,
+        strict: bool = False,
     ) -> None:
         self.library = library or Library(definitions)
         self._structure = Structure(definitions)
         self._terminology = terminology
-        self._examples = examples
+        self._strict = strict
 
     def __call__(self, resource: dict[str, Any]) -> list[dict[str, Any]]:
         """The findings as OperationOutcome.issue objects; [] for a good resource."""
@@ -64,7 +89,7 @@ class Validator:
                 bundles.check(visit, report)
             return
         if model == "Extension":
-            url = extensions.check(visit, report, self.library)
+            url = extensions.check(visit, report, self.library, self._strict)
             if url is not None:
                 self._conformance(visit, report).check(url, Item(Node(visit.value, model), visit.place))
         elif model == "Reference":
@@ -76,7 +101,9 @@ class Validator:
         elif model == "xhtml":
             invariants.text(visit, report)
         elif model in _URIS:
-            datatypes.uri(visit, report, self._examples)
+            datatypes.uri(visit, report, not self._strict)
+        elif model in _MOMENTS:
+            datatypes.moment(visit, report)
         elif model == "Coding":
             codes.coding(visit, report, self._terminology)
         elif model == "Quantity":
@@ -89,6 +116,8 @@ class Validator:
         meta = visit.value.get("meta")
         claimed = meta.get("profile", ()) if isinstance(meta, dict) else ()
         wanted = dict.fromkeys(url for url in (*asked, *claimed) if isinstance(url, str))
+        for url in vital_signs(visit.value) if visit.model == "Observation" else ():
+            wanted.setdefault(url)
         for url in wanted:
             structure = self.library.structure(url)
             if structure is None:

@@ -102,7 +102,7 @@ class Structure:
             return self.resource
         if is_primitive(model):
             plain = self._bound_code(element, self._primitives[model], model)
-            return _visited(plain, element.definition, model) if _watched(element, model) else plain
+            return _visited(plain, element.definition, model) if _watched(element, model, self._definitions.codes) else plain
         coded = self._bound_coding(element, model)
         type_name = type_of(model)
         models, compile_, definition = self._models, self.model, element.definition
@@ -171,13 +171,20 @@ def _shown(systems: dict[str, frozenset[str]]) -> str:
     return ", ".join(codes[:20]) + (", ..." if len(codes) > 20 else "")
 
 
+MAXIMUM = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
 # Primitives that later passes look at.
-_WATCHED = frozenset({"xhtml", "canonical", "url", "uri", "oid", "uuid"})
+_WATCHED = frozenset({"xhtml", "canonical", "url", "uri", "oid", "uuid", "date", "dateTime", "instant"})
 
 
-def _watched(element: Element, model: str) -> bool:
+def _watched(element: Element, model: str, codes: Callable[[str], Any]) -> bool:
     keys = {constraint["key"] for constraint in element.definition.get("constraint", ())}
-    return model in _WATCHED or bool(keys - {"ele-1"})
+    binding = element.definition.get("binding", {})
+    open_set = model == "code" and binding.get("strength") == "required" and not codes(binding["valueSet"])
+    return model in _WATCHED or bool(keys - {"ele-1"}) or open_set or _has_maximum(binding)
+
+
+def _has_maximum(binding: Json) -> bool:
+    return any(item["url"] == MAXIMUM for item in binding.get("extension", ()))
 
 
 def _visited(item: Item, definition: Json, model: str) -> Item:
