@@ -12,6 +12,7 @@ from terminology.valueset import Clause, ValueSet
 
 MAX_CODES = 200_000
 MAX_UNPAGED = 20_000
+MAX_DEPTH = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +205,17 @@ def _wanted(designation: Resource, tokens: tuple[str, ...]) -> bool:
 
 
 def _nested(rows: list[Row], options: Options) -> list[Resource]:
-    """Each code once, under its first parent."""
+    """Each code once, under its first parent; what is in a cycle or deeper than MAX_DEPTH stands at the top."""
     nodes = {row.concept.code: _contains(row, options) for row in rows}
+    above = {row.concept.code: next((p for p in row.concept.parents if p in nodes), None) for row in rows}
     top = []
     for row in rows:
-        parent = next((p for p in row.concept.parents if p in nodes), None)
-        if parent is None:
-            top.append(nodes[row.concept.code])
+        code, depth = row.concept.code, 0
+        parent = step = above[code]
+        while step is not None and depth <= MAX_DEPTH:
+            step, depth = above[step], depth + 1
+        if parent is None or depth > MAX_DEPTH:
+            top.append(nodes[code])
         else:
-            nodes[parent].setdefault("contains", []).append(nodes[row.concept.code])
+            nodes[parent].setdefault("contains", []).append(nodes[code])
     return top

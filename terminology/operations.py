@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from terminology import parameters as fhir
+from terminology import shape
 from terminology.errors import TerminologyError
 from terminology.registry import split
 from terminology.service import Terminology
@@ -67,6 +68,8 @@ class Arguments:
         value = self.one(name)
         if value is not None and (not isinstance(value, dict) or value.get("resourceType") != kind):
             raise TerminologyError("invalid", f"parameter {name} is not a {kind}")
+        if value is not None:
+            shape.check(value)
         return value
 
     def codings(self) -> list[Resource]:

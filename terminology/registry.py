@@ -11,11 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from terminology import china, rules, sections
+from terminology import china, rules, sections, shape
 from terminology.errors import TerminologyError
 from terminology.system import ListedSystem, Resource, System
-
-TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,10 @@ def newest(version: str) -> tuple[tuple[int, int | str], ...]:
 
 
 class Registry:
-    """All canonical resources. ``generation`` changes with every change, for the caches of those who ask."""
+    """All canonical resources. ``generation`` changes with every change, for the caches of those who ask.
+
+    A change replaces the dict it is in, so that readers in other threads see the whole of it or nothing.
+    """
 
     def __init__(self) -> None:
         self.generation = 0
@@ -47,7 +48,7 @@ class Registry:
         self._implicit: dict[str, str] = {}
         self._own: dict[tuple[str, str], dict[str, Resource]] = {}
         self._attached: dict[str, list[System]] = {}
-        self._systems: dict[tuple[str, str], System | None] = {}
+        self._systems: dict[tuple[str, str], System] = {}
         for entry, read in (*china.entries(), *_packaged()):
             self._places.setdefault((entry.type, entry.url), []).append(_Place(entry.version, read))
             if entry.oid:
@@ -59,34 +60,35 @@ class Registry:
 
     def put(self, resource: Resource) -> None:
         """Add or replace a resource by type, url and version. TerminologyError("invalid") without type or url."""
-        kind, url = resource.get("resourceType"), resource.get("url")
-        if kind not in TYPES or not isinstance(url, str) or not url:
-            raise TerminologyError("invalid", "a CodeSystem, ValueSet or ConceptMap with a url is needed")
-        self._own.setdefault((kind, url), {})[resource.get("version", "")] = resource
+        shape.check(resource)
+        key = resource["resourceType"], resource.get("url", "")
+        if not key[1]:
+            raise TerminologyError("invalid", f"a {key[0]} needs a url to be found by")
+        self._own = {**self._own, key: {**self._own.get(key, {}), resource.get("version", ""): resource}}
         self._changed()
 
     def remove(self, kind: str, url: str, version: str = "") -> None:
         """Take back what ``put`` added; what is shipped stays."""
-        versions = self._own.get((kind, url), {})
-        versions.pop(version, None)
-        if not versions:
-            self._own.pop((kind, url), None)
+        versions = {v: r for v, r in self._own.get((kind, url), {}).items() if v != version}
+        others = {key: value for key, value in self._own.items() if key != (kind, url)}
+        self._own = {**others, (kind, url): versions} if versions else others
         self._changed()
 
     def attach(self, system: System) -> None:
         """Add a code system that is kept elsewhere; the last attached is the default version."""
-        self.detach(system.url, system.version)
-        self._attached.setdefault(system.url, []).insert(0, system)
+        others = [s for s in self._attached.get(system.url, ()) if s.version != system.version]
+        self._attached = {**self._attached, system.url: [system, *others]}
         self._changed()
 
     def detach(self, url: str, version: str) -> None:
         """Take back what ``attach`` added."""
-        self._attached[url] = [s for s in self._attached.get(url, ()) if s.version != version]
+        others = [s for s in self._attached.get(url, ()) if s.version != version]
+        self._attached = {**self._attached, url: others}
         self._changed()
 
     def _changed(self) -> None:
+        self._systems = {}
         self.generation += 1
-        self._systems.clear()
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -119,9 +121,13 @@ class Registry:
         """The code system of ``url``, ``url|version`` or ``urn:oid:...``."""
         url, version = split(canonical)
         key = (self.url(url), version)
-        if key not in self._systems:
-            self._systems[key] = self._find_system(*key)
-        return self._systems[key]
+        systems = self._systems  # a change begins a new one: what is put here then is not kept
+        found = systems.get(key)
+        if found is None:
+            found = self._find_system(*key)
+            if found is not None:
+                systems[key] = found
+        return found
 
     def _find_system(self, url: str, version: str) -> System | None:
         own = self._own.get(("CodeSystem", url), {})
@@ -188,5 +194,5 @@ class Registry:
 def _packaged() -> Iterator[tuple[sections.Entry, Callable[[], Resource]]]:
     for name in sections.NAMES:
         for entry in sections.section(name).entries:
-            if entry.type in TYPES:
+            if entry.type in shape.TYPES:
                 yield entry, lambda e=entry: sections.section(e.section).record(e.number)  # type: ignore[misc]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from terminology import lookup as codes
 from terminology.closure import Closures
@@ -18,8 +18,28 @@ from terminology.translate import Dependencies, MapIndex, Match, answer
 from terminology.valueset import ValueSet, Versions, canonical_of, compiled
 
 MAX_EXPANSIONS = 64
+MAX_SETS = 4096
+
+Kept = TypeVar("Kept")
 
 _NOTHING = Versions()
+
+
+@dataclass
+class _Cache:
+    """What was made of the content of one generation."""
+
+    generation: int
+    sets: dict[str, ValueSet] = field(default_factory=dict)
+    expansions: dict[str, Expansion] = field(default_factory=dict)
+    maps: MapIndex | None = None
+
+    @staticmethod
+    def keep(kept: dict[str, Kept], key: str, value: Kept, limit: int) -> None:
+        """Keep a value; the oldest goes when there are too many."""
+        kept[key] = value
+        while len(kept) > limit:
+            kept.pop(next(iter(kept)), None)
 
 
 class Terminology:
@@ -33,10 +53,7 @@ class Terminology:
         self.registry = registry or Registry()
         self._clock = clock
         self._closures = Closures(self.registry.system)
-        self._generation = -1
-        self._sets: dict[str, ValueSet] = {}
-        self._expansions: OrderedDict[str, Expansion] = OrderedDict()
-        self._maps: MapIndex | None = None
+        self._cache = _Cache(-1)
 
     # --- content ----------------------------------------------------------------------------------------------------
 
@@ -52,11 +69,12 @@ class Terminology:
         """Add a code system that is kept elsewhere, such as a loaded release."""
         self.registry.attach(system)
 
-    def _refresh(self) -> None:
-        if self._generation != self.registry.generation:
-            generation = self.registry.generation
-            self._sets, self._expansions, self._maps = {}, OrderedDict(), None
-            self._generation = generation
+    def _current(self) -> _Cache:
+        """What was made of the present content; a change of content begins a new one, so nothing stale is kept."""
+        cache = self._cache
+        if cache.generation != self.registry.generation:
+            cache = self._cache = _Cache(self.registry.generation)
+        return cache
 
     # --- code systems -----------------------------------------------------------------------------------------------
 
@@ -107,13 +125,14 @@ class Terminology:
 
     def value_set(self, canonical: str) -> ValueSet:
         """The compiled value set of ``url`` or ``url|version``. TerminologyError("not-found") if unknown."""
-        self._refresh()
-        found = self._sets.get(canonical)
+        cache = self._current()
+        found = cache.sets.get(canonical)
         if found is None:
             resource = self.registry.value_set(canonical)
             if resource is None:
                 raise TerminologyError("not-found", f"value set {canonical} is not known here")
-            found = self._sets[canonical] = compiled(self.registry, resource, _NOTHING)
+            found = compiled(self.registry, resource, _NOTHING)
+            cache.keep(cache.sets, canonical, found, MAX_SETS)
         return found
 
     def member(self, canonical: str, system: str, code: str) -> Concept | None:
@@ -197,10 +216,11 @@ class Terminology:
         return shown(compiled_set, rows, chosen, identifier=identifier, timestamp=self._now())
 
     def _expansion(self, value_set: ValueSet, canonical: str) -> Expansion:
-        found = self._expansions.pop(canonical, None) or expansion(value_set)
-        self._expansions[canonical] = found
-        while len(self._expansions) > MAX_EXPANSIONS:
-            self._expansions.popitem(last=False)
+        cache = self._current()
+        found = cache.expansions.get(canonical)
+        if found is None:
+            found = expansion(value_set)
+            cache.keep(cache.expansions, canonical, found, MAX_EXPANSIONS)
         return found
 
     # --- concept maps -----------------------------------------------------------------------------------------------
@@ -239,10 +259,10 @@ class Terminology:
             if found is None:
                 raise TerminologyError("not-found", f"concept map {url} is not known here")
             return MapIndex.of([found])
-        self._refresh()
-        if self._maps is None:
-            self._maps = MapIndex.of(self.registry.concept_maps())
-        return self._maps
+        cache = self._current()
+        if cache.maps is None:
+            cache.maps = MapIndex.of(self.registry.concept_maps())
+        return cache.maps
 
     def _fits(self, match: Match, target: str, target_system: str) -> bool:
         system, code = match.coding.get("system", ""), match.coding.get("code", "")

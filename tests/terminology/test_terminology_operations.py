@@ -1,12 +1,14 @@
 """The FHIR operations, from Parameters to answer."""
 
+import threading
 import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from terminology import shape
 from terminology.errors import TerminologyError
 from terminology.operations import OPERATIONS, from_query
 from terminology.service import Terminology
@@ -320,6 +322,21 @@ def test_the_newest_version_answers_unless_another_is_named(terminology: Termino
     assert codes(forced) == ["nine"]
 
 
+@pytest.mark.parametrize("parents", [[*range(-1, 5000)], [4999, *range(4999)]])
+def test_a_chain_or_a_cycle_of_parents_is_not_nested_without_end(terminology: Terminology, parents: list[int]) -> None:
+    concepts = [
+        {"code": str(n), "property": [{"code": "parent", "valueCode": str(p)}]} for n, p in enumerate(parents[:5000])
+    ]
+    terminology.put({**ANIMALS, "concept": concepts})
+    stack = [(1, row) for row in terminology.expand(ANIMALS["valueSet"])["expansion"]["contains"]]
+    seen, deepest = 0, 0
+    while stack:
+        depth, row = stack.pop()
+        seen, deepest = seen + 1, max(deepest, depth)
+        stack += [(depth + 1, child) for child in row.get("contains", ())]
+    assert (seen, deepest <= 32) == (5000, True)
+
+
 @pytest.mark.parametrize("pattern", ["(a+)+", "(a*)*b", "x" * 501, "(", "(.*)+$"])
 def test_a_regex_that_could_run_away_is_refused(terminology: Terminology, pattern: str) -> None:
     part = {"system": ANIMALS["url"], "filter": [{"property": "code", "op": "regex", "value": pattern}]}
@@ -402,6 +419,83 @@ def test_no_parameters_crash_an_operation(key: tuple[str, str], parameter: list[
         assert error.text
     else:
         assert answer["resourceType"] in ("Parameters", "ValueSet", "ConceptMap")
+
+
+WORDS = "a b c is-a = regex exists in true concept code provided fixed"
+TEXTS = st.sampled_from([*WORDS.split(), f"{BASE}/x", ""])
+
+
+def formed(name: str, wanted: Any, depth: int = 0) -> st.SearchStrategy[Any]:
+    """What ``terminology.shape`` accepts for an element, and sometimes anything else."""
+    if wanted == "texts":
+        return st.lists(TEXTS, max_size=2)
+    if wanted == "flag":
+        return st.booleans()
+    if isinstance(wanted, str) and wanted.startswith("text"):
+        return TEXTS
+    form = wanted if isinstance(wanted, dict) else shape._INSIDE[name]
+    members = {k: st.deferred(lambda k=k, v=v: formed(k, v, depth + 1)) for k, v in form.items()}
+    need = {k: v for k, v in members.items() if str(form[k]).endswith("!")}
+    one = st.fixed_dictionaries(need, optional={} if depth > 5 else {k: v for k, v in members.items() if k not in need})
+    return st.lists(one, max_size=3) if isinstance(wanted, dict) else one
+
+
+RESOURCES = st.sampled_from(shape.TYPES).flatmap(
+    lambda kind: st.fixed_dictionaries(
+        {"resourceType": st.just(kind)},
+        optional={k: formed(k, v) for k, v in shape._FORMS[kind].items() if k not in ("url", "version")},
+    )
+)
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(RESOURCES, st.booleans(), JSON)
+def test_no_resource_crashes_the_service(given_resource: dict[str, Any], spoil: bool, junk: Any) -> None:
+    resource = {**given_resource, "url": f"{BASE}/x", "content": "complete"}
+    if spoil and len(resource) > 3:
+        resource[next(k for k in resource if k not in ("resourceType", "url"))] = junk
+    try:
+        SHARED.put(resource)
+    except TerminologyError as error:
+        assert error.code == "invalid"
+        assert spoil
+        return
+    for question in (
+        lambda: SHARED.lookup(f"{BASE}/x", "a"),
+        lambda: SHARED.validate_code(f"{BASE}/x", code="a"),
+        lambda: SHARED.expand(f"{BASE}/x"),
+        lambda: SHARED.expand(f"{BASE}/x", filter="a", include_designations=True, display_language="zh"),
+        lambda: SHARED.translate("a", "b"),
+        lambda: SHARED.subsumes(f"{BASE}/x", "a", "b"),
+    ):
+        try:
+            assert question()["resourceType"]
+        except TerminologyError as error:
+            assert error.text
+    SHARED.remove(resource["resourceType"], f"{BASE}/x")
+
+
+def test_changes_while_others_ask_are_seen_whole() -> None:
+    service = Terminology(lambda: 0)
+    service.put(ANIMALS)
+    stop, wrong = threading.Event(), []
+
+    def ask_on() -> None:
+        while not stop.is_set():
+            found = codes(service.expand(ANIMALS["valueSet"], exclude_nested=True))
+            if found not in ([f"v{n}"] for n in range(200)) and len(found) != 5:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=ask_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(200):
+        service.put({**ANIMALS, "concept": [{"code": f"v{n}"}]})
+        assert codes(service.expand(ANIMALS["valueSet"], exclude_nested=True)) == [f"v{n}"]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 SHARED = Terminology(lambda: 0)
