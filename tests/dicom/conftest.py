@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,18 +97,23 @@ class Hub:
         return statuses
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    settings = Settings(
-        data=tmp_path, dicom={"port": 0, "study_quiet_seconds": 0.2, "idle_seconds": 3, "max_associations": 8}
-    )
-    doors = bootstrap.build(settings)
+@contextmanager
+def running(data: Path) -> Iterator[Hub]:
+    """A hub over an empty folder."""
+    limits = {"port": 0, "study_quiet_seconds": 0.2, "idle_seconds": 3, "max_associations": 8}
+    doors = bootstrap.build(Settings(data=data, dicom=limits))
     listener = scp.create(doors)
     listener.start()
     prefix, application = web.create(doors)
     yield Hub(doors, listener.address, Web(application, prefix))
     listener.stop()
     bootstrap.close(doors)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with running(tmp_path) as hub:
+        yield hub
 
 
 def shipped() -> list[Path]:

@@ -14,23 +14,26 @@ from dicomweb_client.api import DICOMwebClient
 from adapters.dicom import multipart, part10
 from hub.errors import HubError
 
-from .conftest import FILES, Hub, image
+from .conftest import FILES, Hub, image, running
 
 
-@pytest.fixture
-def stored(hub: Hub) -> Hub:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """Two patients, three studies, one of them with two series."""
-    hub.store(
-        image("1.1.1", study="1", series="1.1", StudyDate="20260101", AccessionNumber="A1", InstanceNumber=1),
-        image("1.1.2", study="1", series="1.1", StudyDate="20260101", AccessionNumber="A1", InstanceNumber=2),
-        image("1.2.1", study="1", series="1.2", StudyDate="20260101", AccessionNumber="A1", Modality="SR"),
-        image("2.1.1", study="2", series="2.1", StudyDate="20260215", StudyTime="083000", StudyDescription="CHEST CT"),
-        image(
-            "3.1.1", study="3", series="3.1", StudyDate="20261120", PatientID="10002", Modality="DX",
-            SpecificCharacterSet="GB18030", PatientName="Wang^XiaoDong=王^小东",
-        ),
-    )  # fmt: skip
-    return hub
+    with running(tmp_path_factory.mktemp("hub")) as hub:
+        hub.store(
+            image("1.1.1", study="1", series="1.1", StudyDate="20260101", AccessionNumber="A1", InstanceNumber=1),
+            image("1.1.2", study="1", series="1.1", StudyDate="20260101", AccessionNumber="A1", InstanceNumber=2),
+            image("1.2.1", study="1", series="1.2", StudyDate="20260101", AccessionNumber="A1", Modality="SR"),
+            image(
+                "2.1.1", study="2", series="2.1", StudyDate="20260215", StudyTime="083000", StudyDescription="CHEST CT"
+            ),
+            image(
+                "3.1.1", study="3", series="3.1", StudyDate="20261120", PatientID="10002", Modality="DX",
+                SpecificCharacterSet="GB18030", PatientName="Wang^XiaoDong=王^小东",
+            ),
+        )  # fmt: skip
+        yield hub
 
 
 def studies(hub: Hub, **parameters: str) -> list[str]:

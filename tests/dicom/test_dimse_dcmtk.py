@@ -39,9 +39,10 @@ OPTION = {
 """Transfer syntax -> the option that makes storescu propose it."""
 
 
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [f"/usr/bin/{program}", *arguments]
     return subprocess.run(
-        [f"/usr/bin/{program}", *arguments], capture_output=True, text=True, errors="replace", timeout=60, check=False
+        command, capture_output=True, text=True, errors="replace", timeout=60, check=False, env=environment or None
     )
 
 
@@ -58,7 +59,11 @@ def reference(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    server = subprocess.Popen(["/usr/bin/storescp", "-B", "+xa", "-od", str(folder), port], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        ["/usr/bin/storescp", "-B", "+xa", "-od", str(folder), port],
+        stderr=subprocess.DEVNULL,
+        env={"TCP_NODELAY": "1"},
+    )
     deadline = time.monotonic() + 10
     while run("echoscu", "127.0.0.1", port).returncode and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -86,7 +91,7 @@ def test_storescu_every_file_it_can_send_is_kept_byte_for_byte(hub: Hub, referen
     port, folder = reference
     for option, paths in groups().items():
         names = [str(path) for path in paths]
-        run("storescu", "-nh", option, "-aec", "ANY", "-aet", "DCMTK_CT", "127.0.0.1", port, *names)
+        run("storescu", "-nh", option, "-aec", "ANY", "-aet", "DCMTK_CT", "127.0.0.1", port, *names, TCP_NODELAY="1")
         run("storescu", "-nh", option, "-aec", "HUB", "-aet", "DCMTK_CT", "127.0.0.1", hub.port, *names)
     expected = {file.sop_instance: file for file in (part10.split(path.read_bytes()) for path in folder.iterdir())}
     assert len(expected) >= 130
