@@ -27,6 +27,7 @@ from hub.mpi.link import Linker
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
 from hub.services.check import Checks, FhirChecker
+from hub.services.compartment import Compartments
 from hub.services.doors import Doors
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
@@ -99,7 +100,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
     query = QueryService(
-        store, parser, decide, audit, clock, secret(settings.data, "page-links"), settings.search
+        store, parser, Compartments(standard, parser), decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     doors = Doors(
         settings=settings,

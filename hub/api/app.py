@@ -41,7 +41,8 @@ class Fhir:
 def fhir(doors: Doors) -> Fhir:
     """Every interaction of the route table with what serves it."""
     api = Fhir({}, Router(doors.definitions.resource_types))
-    operations = Operations(doors)
+    interactions = Interactions(doors)
+    operations = Operations(doors, interactions)
     started = doors.clock()
     statements: dict[str, Answer] = {}
 
@@ -51,7 +52,7 @@ def fhir(doors: Doors) -> Fhir:
             statements[request.root] = of_resource(200, resource)
         return Answer(200, statements[request.root].body)
 
-    api.handlers.update(Interactions(doors).table())
+    api.handlers.update(interactions.table())
     api.handlers["transaction"] = Bundles(doors, api.router, api.perform).transaction
     api.handlers["operation"] = operations.operation
     api.handlers["capabilities"] = capabilities

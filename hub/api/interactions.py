@@ -9,6 +9,7 @@ from hub.api import bundle, negotiate, subset
 from hub.api.exchange import Answer, Pairs, Request, of_resource, version_headers
 from hub.errors import HubError
 from hub.fhir import outcome, temporal
+from hub.search.expression import ALL, Expression
 from hub.services.doors import Doors
 from hub.services.ingest import Written
 from hub.services.query import Page
@@ -36,6 +37,7 @@ class Interactions:
             "create": self.create, "update": self.update, "delete": self.delete,
             "conditional_update": self.conditional_update, "conditional_delete": self.conditional_delete,
             "search_type": self.search_type, "search_system": self.search_system,
+            "search_compartment": self.search_compartment,
             "history_instance": self.history, "history_type": self.history, "history_system": self.history,
         }  # fmt: skip
 
@@ -135,13 +137,51 @@ class Interactions:
     def search_system(self, request: Request) -> Answer:
         return self.search(request, (), request.pairs, "")
 
-    def search(self, request: Request, types: tuple[str, ...], pairs: Pairs, path: str) -> Answer:
+    def search_compartment(self, request: Request) -> Answer:
+        """Search in a compartment (R4 3.1.0.9.2): of one type, or ``*`` for all that it has."""
+        route = request.route
+        compartments = self._doors.query.compartments
+        if route.name == "*":
+            return self.compartment(request, request.pairs, ())
+        within = compartments.within(route.type, route.id, route.name)
+        return self.search(request, (route.name,), request.pairs, f"{route.type}/{route.id}/{route.name}", within)
+
+    def compartment(
+        self, request: Request, pairs: Pairs, types: tuple[str, ...], *, referenced: bool = False
+    ) -> Answer:
+        """A page of a whole compartment; with ``referenced`` also what its members refer to outside it."""
+        route = request.route
+        asked = dict(pairs)
+        criteria = [pair for pair in pairs if pair[0] not in (CURSOR, "_count")]
+        count = self._count(asked.get("_count", str(self._limits.max_count)))
+        place = f"{request.root}/{request.path}"
+        page = self._doors.query.compartment(
+            request.context, route.type, route.id, criteria, request.databases,
+            types=types, common=not referenced, count=count, place=place, cursor=asked.get(CURSOR),
+        )  # fmt: skip
+        links = [("self", _url(place, request.pairs))]
+        if page.next:
+            links.append(("next", _url(place, [(CURSOR, page.next)])))
+        root = request.root.encode()
+        rows = [bundle.entry(root, row.type, row.id, row.text, b"match") for row in page.members]
+        others = [bundle.entry(root, row.type, row.id, row.text, b"include") for row in page.referenced]
+        return Answer(200, bundle.searchset(rows, others if referenced else [], links, page.total, []))
+
+    def _count(self, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 10):
+            raise HubError("parameter-value", f"_count takes a number from 1, not {text[:40]!r}", "_count")
+        return min(int(text), self._limits.max_count)
+
+    def search(
+        self, request: Request, types: tuple[str, ...], pairs: Pairs, path: str, within: Expression = ALL
+    ) -> Answer:
         """A page of a search on ``types``; ``path`` is what its links are to, behind the base."""
         place = f"{request.root}/{path}" if path else request.root
         cursor = _cursor(pairs)
         page = self._doors.query.search(
-            request.context, types, pairs, request.databases, strict=request.prefer.strict, place=place, cursor=cursor
-        )
+            request.context, types, pairs, request.databases,
+            strict=request.prefer.strict, within=within, place=place, cursor=cursor,
+        )  # fmt: skip
         first = _url(place, page.search.used_pairs)
         links = [("self", first)]
         if page.continued:
@@ -173,14 +213,12 @@ class Interactions:
         route = request.route
         _refuse_others(request.pairs, HISTORY_PARAMETERS)
         asked = dict(request.pairs)
-        text = asked.get("_count", "100")
-        if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise HubError("parameter-value", f"_count takes a number, not {text[:40]!r}", "_count")
+        count = self._count(asked.get("_count", "100"))
         place = f"{request.root}/{request.path}"
         page = self._doors.query.history(
             request.context, (route.type,) if route.type else (), route.id or None, request.databases,
             since=_moment("_since", asked["_since"]) if "_since" in asked else 0,
-            count=min(int(text), self._limits.max_count), place=place, cursor=_cursor(request.pairs),
+            count=count, place=place, cursor=_cursor(request.pairs),
         )  # fmt: skip
         links = [("self", _url(place, request.pairs))]
         if page.next:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hub.api.exchange import Answer, Request, of_resource
+from hub.api.exchange import Answer, Pairs, Request, of_resource
+from hub.api.interactions import CURSOR, Interactions
 from hub.errors import HubError
 from hub.fhir import outcome
 from hub.services.doors import Doors
@@ -33,11 +34,15 @@ class Operation:
 class Operations:
     """The table, and the interaction ``operation`` that looks up in it."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, interactions: Interactions) -> None:
         self._doors = doors
+        self._interactions = interactions
         core = "http://hl7.org/fhir/OperationDefinition/"
         rows = [
             Operation("validate", (TYPE, INSTANCE), (), core + "Resource-validate", self.validate),
+            Operation(
+                "everything", (INSTANCE,), ("Patient", "Encounter"), core + "Patient-everything", self.everything
+            ),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
         ]
         self.rows = {row.name: row for row in rows}
@@ -79,6 +84,40 @@ class Operations:
         count, certain = parameter(given, "count"), parameter(given, "onlyCertainMatches")
         bundle = self._doors.identity.match(request.context, patient, count=count, only_certain=bool(certain))
         return of_resource(200, bundle)
+
+    def everything(self, request: Request) -> Answer:
+        """$everything: the compartment, and what it refers to outside it as included (R4 Patient-everything)."""
+        asked = arguments(request)
+        types = tuple(name for value in asked.pop("_type", ()) for name in value.split(",") if name)
+        for type in types:
+            if type not in self._doors.definitions.resource_types:
+                raise HubError("parameter-value", f"{type[:60]!r} is not a resource type", "_type")
+        pairs: Pairs = []
+        for name, prefix, criterion in EVERYTHING:
+            pairs += [(criterion, prefix + value) for value in asked.pop(name, ())]
+        for name in (CURSOR, "_count"):
+            pairs += [(name, value) for value in asked.pop(name, ())]
+        if asked:
+            raise HubError("parameter-unknown", f"$everything has no parameter {next(iter(asked))[:60]!r}")
+        return self._interactions.compartment(request, pairs, types, referenced=True)
+
+
+EVERYTHING = (("start", "ge", "date"), ("end", "le", "date"), ("_since", "ge", "_lastUpdated"))
+"""Parameters of $everything that narrow it: name, prefix, search parameter (care dates, where a type has one)."""
+
+
+def arguments(request: Request) -> dict[str, list[str]]:
+    """The primitive parameters of an operation, from the query and from a Parameters body, by name."""
+    pairs = list(request.pairs)
+    if request.body:
+        for one in request.resource().get("parameter", ()):
+            value = next((value for name, value in one.items() if name.startswith("value")), None)
+            if isinstance(value, str | int):
+                pairs.append((one.get("name", ""), str(value)))
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def parameter(parameters: dict[str, Any], name: str) -> Any:

@@ -24,6 +24,8 @@ ROUTES: dict[str, dict[str, str]] = {
     "T/I": {"GET": "read", "PUT": "update", "DELETE": "delete"},
     "T/I/_history": {"GET": "history_instance"},
     "T/I/_history/V": {"GET": "vread"},
+    "T/I/T": {"GET": "search_compartment"},
+    "T/I/T/_search": {"POST": "search_compartment"},
     "T/I/$": {"GET": "operation", "POST": "operation"},
 }
 
@@ -68,6 +70,8 @@ class Router:
                 facts["type"], part = self._type(segment), "T"
             elif place == 1:
                 facts["id"], part = self._id(segment), "I"
+            elif place == 2 and (segment == "*" or segment in self._types):
+                facts["name"], part = segment, "T"
             elif place == 3 and segments[2] == "_history":
                 facts["version"], part = segment, "V"
             else:

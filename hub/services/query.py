@@ -6,6 +6,7 @@ leaks. A search is a snapshot: its pages are exact while others write, because e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +16,14 @@ from hub.databases import plan
 from hub.errors import HubError
 from hub.search.expression import ALL, Expression, Ids, Number, Query, both
 from hub.search.parse import Parser, Search
+from hub.services.compartment import NOT_RECORD, Compartments
 from hub.services.context import Context
 from hub.services.cursor import Signer
 from hub.settings import Search as Limits
 from hub.store.protocol import Found, Store, Version
+
+_REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]{1,60})/([A-Za-z0-9\-.]{1,64})[/"]')
+"""A literal reference in stored text, which is compact JSON."""
 
 Pairs = Sequence[tuple[str, str]]
 Decide = Callable[[Context, Sequence[str]], Expression]
@@ -63,6 +68,16 @@ class HistoryPage:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A page of a compartment: members by type, what they refer to outside it, how many members, and how it goes on."""
+
+    members: tuple[Version, ...]
+    referenced: tuple[Version, ...]
+    total: int
+    next: str | None
+
+
 class QueryService:
     """The door for reads. ``databases`` of a call is the scope of a base such as ``/emr``; () is all four."""
 
@@ -70,6 +85,7 @@ class QueryService:
         self,
         store: Store,
         parser: Parser,
+        compartments: Compartments,
         decide: Decide,
         audit: Audit,
         clock: Callable[[], int],
@@ -78,6 +94,7 @@ class QueryService:
     ) -> None:
         self._store = store
         self._parser = parser
+        self.compartments = compartments
         self._decide = decide
         self._audit = audit
         self._clock = clock
@@ -157,9 +174,12 @@ class QueryService:
         if kind != "search":
             raise HubError("parameter-value", "this is not the page link of a search")
         pairs, at, after, total, made = content
+        self._check_age(made)
+        return Cursor(tuple((name, value) for name, value in pairs), at, tuple(after), total, made)
+
+    def _check_age(self, made: int) -> None:
         if self._clock() - made > self._limits.page_seconds * 1_000_000:
             raise HubError("expired", "this page link is too old; run the search again")
-        return Cursor(tuple((name, value) for name, value in pairs), at, tuple(after), total, made)
 
     def _snapshot(self, query: Query) -> tuple[list[Found], int]:
         """The rows, and the change number that they are the state of.
@@ -190,6 +210,97 @@ class QueryService:
             access=lambda type: self._decide(context, (type,)), limit=self._limits.max_includes,
         )  # fmt: skip
         return tuple(row for row in rows if not databases or row.database in databases)
+
+    # --- compartments (R4 3.1.0.9.2, Patient $everything) -------------------------------------------------------------
+
+    def compartment(
+        self,
+        context: Context,
+        owner: str,
+        id: str,
+        pairs: Pairs = (),
+        databases: Sequence[str] = (),
+        *,
+        types: Sequence[str] = (),
+        common: bool = False,
+        count: int = 1000,
+        place: str = "",
+        cursor: str | None = None,
+    ) -> Members:
+        """The resources in the compartment of ``owner/id``, type after type (``types`` () is all), ``count`` a page.
+
+        ``pairs`` are further criteria; a type that does not know a parameter is not narrowed by it, unless ``common``
+        demands that all types do. All pages are of one snapshot. Raises HubError as ``search`` does.
+        """
+        if common:
+            self._parser.parse((), pairs, strict=True)
+        start, after, total = "", None, None
+        at, made = self._store.last_seq(), self._clock()
+        if cursor is not None:
+            kind, *content = self._signer.open(place, cursor)
+            if kind != "compartment":
+                raise HubError("parameter-value", "this is not the page link of a compartment")
+            types, pairs, at, start, key, total, made = content
+            after = tuple(key)
+            self._check_age(made)
+        wanted = sorted(types) if types else self.compartments.types(owner)
+        queries = {
+            type: replace(self._member_query(context, owner, id, type, pairs, databases), at=at) for type in wanted
+        }
+        found: list[Found] = []
+        for type in wanted[wanted.index(start) if start else 0 :]:
+            query = replace(queries[type], after=after if type == start else None, limit=count + 1 - len(found))
+            found += self._store.find(query)
+            if len(found) > count:
+                break
+        following = None
+        if total is None:
+            whole = len(found) <= count
+            total = len(found) if whole else sum(self._store.count(query) for query in queries.values())
+        if len(found) > count:
+            last = found[count - 1]
+            content = [tuple(types), tuple(pairs), at, last.version.type, last.key, total, made]
+            following = self._signer.seal(place, ["compartment", *content])
+        members = tuple(row.version for row in found[:count])
+        self._audit.read(context, "search", tuple(f"{row.type}/{row.id}" for row in members), _text((owner,), pairs))
+        return Members(members, self._referenced(context, owner, members, databases, at), total, following)
+
+    def _member_query(
+        self, context: Context, owner: str, id: str, type: str, pairs: Pairs, databases: Sequence[str]
+    ) -> Query:
+        narrowed = self._parser.parse((type,), pairs).query.where
+        where = both(self.compartments.within(owner, id, type), narrowed, self._decide(context, (type,)))
+        return Query((type,), where, databases=tuple(databases))
+
+    def _referenced(
+        self, context: Context, owner: str, members: tuple[Version, ...], databases: Sequence[str], at: int
+    ) -> tuple[Version, ...]:
+        """What members refer to of types that no compartment of this kind has: practitioners, organisations, devices...
+
+        Never of a type that has members, so that nobody else's record comes along.
+        """
+        own = frozenset(self.compartments.types(owner)) | NOT_RECORD
+        known: set[tuple[str, str]] = set()
+        fresh: Sequence[Version] = members
+        added: list[Version] = []
+        while fresh:
+            wanted: dict[str, set[str]] = {}
+            for version in fresh:
+                for type, id in _REFERENCE.findall(version.text):
+                    key = (type.decode(), id.decode())
+                    if key[0] not in own and key not in known:
+                        known.add(key)
+                        wanted.setdefault(key[0], set()).add(key[1])
+            rows: list[Version] = []
+            for name, ids in wanted.items():
+                where = both(Ids(tuple(sorted(ids))), self._decide(context, (name,)))
+                query = Query((name,), where, databases=tuple(databases), at=at, limit=len(ids))
+                rows += [row.version for row in self._store.find(query)]
+            added += rows
+            fresh = rows
+        return tuple(added)
+
+    # --- history ------------------------------------------------------------------------------------------------------
 
     def history(
         self,
