@@ -38,7 +38,8 @@ def _entries(visit: Visit) -> Iterator[tuple[Place, Json]]:
 def _full_url(kind: Any, place: Place, entry: Json, report: Report) -> None:
     url, resource = entry.get("fullUrl"), entry.get("resource")
     if not isinstance(url, str):
-        if kind not in _FREE and isinstance(resource, dict):
+        mode = entry["search"].get("mode") if isinstance(entry.get("search"), dict) else None
+        if kind not in _FREE and isinstance(resource, dict) and mode != "outcome":
             report.add("fullurl-missing", place, type=kind)
         return
     here = (place, "fullUrl")

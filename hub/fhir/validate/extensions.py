@@ -15,6 +15,7 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _MENDED = {
     "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type": {"ElementDefinition.type"},
     "http://hl7.org/fhir/StructureDefinition/regex": {"ElementDefinition.type"},
+    "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version": {"DomainResource"},
 }
 
 
@@ -91,7 +92,7 @@ def _owner(visit: Visit) -> tuple[set[str], str]:
         if element is None:
             return {"Element"}, ""
         full = f"{full}.{element.name}"
-        names = {full, f"{full}[x]", element.path, element.path.removesuffix("[x]"), "Element", *supertypes(type_of(to))}
+        names = {full, f"{full}[x]", element.path, element.path.removesuffix("[x]"), to, *supertypes(type_of(to))}
         model = to
     url = value.get("url") if model == "Extension" and isinstance(value, dict) else ""
     return names, str(url)

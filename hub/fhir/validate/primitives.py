@@ -98,7 +98,7 @@ def _text(type_name: str, value: str, place: Place, report: Report) -> None:
 
 
 def _formatted(type_name: str, pattern: str) -> Check:
-    match = re.compile(pattern).fullmatch
+    match = re.compile(pattern, re.ASCII).fullmatch  # \s is that of XML Schema
     dated = type_name in ("date", "dateTime", "instant")
 
     def check(value: Any, place: Place, report: Report) -> None:

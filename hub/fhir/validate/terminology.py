@@ -29,16 +29,22 @@ class ServiceCodes:
 
     def displays(self, system: str, code: str) -> tuple[str, ...] | None:
         """The names of a code, () when the system is complete here and has no such code, None when it is not."""
-        known: Any = self._service.registry.system(system)
-        if known is None:
-            return None
-        try:
-            concept = known.find(code)
-        except TerminologyError:
-            return None
-        if concept is not None:
-            return tuple(name for name in concept.displays() if name) or (code,)
-        return () if known.metadata.get("content", "complete") == "complete" or _ruled(system, known) else None
+        registry = self._service.registry
+        versions = registry.versions("CodeSystem", registry.url(system)) or [""]
+        systems: list[Any] = [found for one in versions if (found := registry.system(f"{system}|{one}")) is not None]
+        names: list[str] = []
+        for known in systems or [registry.system(system)]:
+            if known is None:
+                return None
+            try:
+                concept = known.find(code)
+            except TerminologyError:
+                return None
+            names += [] if concept is None else [name for name in concept.displays() if name] or [code]
+        if names:
+            return tuple(dict.fromkeys(names))
+        complete = all(known.metadata.get("content", "complete") == "complete" for known in systems)
+        return () if (systems and complete) or _ruled(system, registry.system(system)) else None
 
 
 def _ruled(system: str, known: Any) -> bool:
