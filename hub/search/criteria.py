@@ -439,5 +439,7 @@ _HANDLERS: Final[dict[tuple[str, str], Handler]] = {
 
 def modifiers(parameter: Parameter) -> tuple[str, ...]:
     """The modifiers that are offered for a parameter, for the CapabilityStatement's documentation."""
+    if parameter.code == "_id":
+        return ("missing", "not")
     offered = [modifier for type, modifier in _HANDLERS if type == parameter.type and modifier]
     return tuple(offered) if parameter.type in ("composite", "special") else ("missing", *offered)

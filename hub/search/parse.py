@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from hub.errors import HubError
 from hub.search.criteria import Circumstances, Terminology, criterion, refused
-from hub.search.expression import Chain, Expression, Ids, Not, Order, Query, Reverse, both, either
+from hub.search.expression import ALL, NONE, Chain, Expression, Ids, Not, Order, Query, Reverse, both, either
 from hub.search.parameters import Parameter, Registry
 
 Pair = tuple[str, str]
@@ -334,6 +334,8 @@ def _order(parameter: Parameter, descending: bool) -> Order:
 
 
 def _ids(name: str, modifier: str, value: str) -> Expression:
+    if modifier == "missing" and value in ("true", "false"):
+        return NONE if value == "true" else ALL
     ids = tuple(dict.fromkeys(value.split(",")))
     if modifier not in ("", "not"):
         raise HubError("parameter-unknown", f"the modifier :{modifier} is not offered for _id", name[:80])
