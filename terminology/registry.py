@@ -15,6 +15,8 @@ from terminology import china, rules, sections, shape
 from terminology.errors import TerminologyError
 from terminology.system import ListedSystem, Resource, System
 
+V2_OID = "urn:oid:2.16.840.1.113883.12."  # and the number of the table
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -115,7 +117,12 @@ class Registry:
 
     def url(self, system: str) -> str:
         """The url of a code system by its url or OID (``urn:oid:...``)."""
-        return self._aliases.get(system, system)
+        if not system.startswith("urn:oid:"):
+            return system
+        if system.startswith(V2_OID) and system[len(V2_OID) :].isdigit():
+            return f"http://terminology.hl7.org/CodeSystem/v2-{system[len(V2_OID) :]:0>4}"
+        named: dict[str, str] = sections.table("naming-systems")["oids"]
+        return self._aliases.get(system) or named.get(system, system)
 
     def system(self, canonical: str) -> System | None:
         """The code system of ``url``, ``url|version`` or ``urn:oid:...``."""
@@ -141,7 +148,7 @@ class Registry:
         resource = self.resource("CodeSystem", f"{url}|{version}")
         if resource is None or resource.get("content") in ("not-present", "supplement"):
             return None
-        return ListedSystem(resource)
+        return ListedSystem(resource, china.translations().get(url))
 
     def value_set(self, canonical: str) -> Resource | None:
         """The ValueSet of ``url`` or ``url|version``, also an implicit one (R4 4.3.15, 4.3.3.1)."""

@@ -12,7 +12,7 @@ import zstandard
 
 NAMES = (
     "tho-code-systems", "v2-tables", "r4-code-systems", "tho-value-sets", "r4-value-sets", "r4-concept-maps",
-    "iso-codes", "languages", "divisions", "ucum", "pinyin",
+    "dicom-value-sets", "naming-systems", "iso-codes", "languages", "divisions", "ucum", "pinyin",
 )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 Resource = dict[str, Any]
+
+MAX_BELOW = 256  # sets of descendants kept for a code system
 
 PARENT_PROPERTIES = frozenset({"parent", "subsumedBy"})
 PARENT_URI = "http://hl7.org/fhir/concept-properties#parent"
@@ -89,13 +91,15 @@ class ListedSystem:
 
     enumerable = True
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, names: Mapping[str, str] | None = None) -> None:
+        """``names`` are Chinese names of codes, added as designations."""
         self.url: str = resource["url"]
         self.version: str = resource.get("version", "")
         self.metadata = {k: v for k, v in resource.items() if k != "concept"}
         declared = resource.get("property", ())
         self._up = PARENT_PROPERTIES | {p["code"] for p in declared if p.get("uri") == PARENT_URI}
         self._down = {p["code"] for p in declared if p.get("uri") == CHILD_URI}
+        self._names = names or {}
         self._concepts: dict[str, Concept] = {}
         self._children: dict[str, list[str]] = {}
         self._add(resource.get("concept", ()))
@@ -118,7 +122,7 @@ class ListedSystem:
                 if item["code"] in self._down:
                     self._children.setdefault(code, []).append(value_text(item))
             if code not in self._concepts:
-                self._concepts[code] = concept(node, tuple(parents))
+                self._concepts[code] = concept(node, tuple(parents), self._names.get(code, ""))
             stack.extend((child, code) for child in reversed(node.get("concept", ())))
 
     def find(self, code: str) -> Concept | None:
@@ -148,20 +152,26 @@ class ListedSystem:
         return None
 
     def subsumes(self, ancestor: str, code: str) -> bool:
-        if ancestor not in self._below:
-            self._below[ancestor] = frozenset(self.descendants(ancestor)) | {ancestor}
-        return code in self._below[ancestor]
+        below = self._below.get(ancestor)
+        if below is None:
+            below = self._below[ancestor] = frozenset(self.descendants(ancestor)) | {ancestor}
+            while len(self._below) > MAX_BELOW:
+                self._below.pop(next(iter(self._below)), None)
+        return code in below
 
 
-def concept(node: Resource, parents: tuple[str, ...]) -> Concept:
-    """The Concept of a CodeSystem.concept element."""
+def concept(node: Resource, parents: tuple[str, ...], chinese: str = "") -> Concept:
+    """The Concept of a CodeSystem.concept element, with a Chinese name if it has none of its own."""
+    designations = tuple(node.get("designation", ()))
+    if chinese and not any(d.get("language", "").startswith("zh") for d in designations):
+        designations = (*designations, {"language": "zh", "value": chinese})
     properties = node.get("property", ())
     flags = {p["code"]: value_text(p) for p in properties}
     return Concept(
         code=node["code"],
         display=node.get("display", ""),
         definition=node.get("definition", ""),
-        designations=tuple(node.get("designation", ())),
+        designations=designations,
         properties=tuple(properties),
         parents=parents,
         abstract="true" in (flags.get("notSelectable"), flags.get("abstract")),

@@ -42,6 +42,15 @@ def entries() -> Iterator[tuple[Entry, Callable[[], Resource]]]:
         yield entry, lambda k=key: concept_map(*k)  # type: ignore[misc]
 
 
+@cache
+def translations() -> dict[str, dict[str, str]]:
+    """System -> code -> Chinese name, for code systems of others."""
+    names: dict[str, dict[str, str]] = {}
+    for row in rows("translations"):
+        names.setdefault(row["system"], {})[row["code"]] = row["zh"]
+    return names
+
+
 def code_system(row: dict[str, str]) -> Resource:
     """The CodeSystem of a row of ``systems.csv``. Columns beyond code, display, en and parent are properties."""
     resource: Resource = {
