@@ -32,7 +32,18 @@ class Positions:
         where = path(position)
         if not where.field:
             return lambda run: where.segment if where.segment in run.latest else ""
-        repetition = where.repetition or 1
+        name, number, repetition = where.segment, where.field, where.repetition or 1
+
+        def first(run: Run) -> str:
+            segment = run.latest.get(name)
+            if segment is None:
+                return ""
+            fields = segment.fields
+            text = fields[number] if number < len(fields) else ""
+            delimiters = run.delimiters
+            if delimiters.repetition and delimiters.repetition in text:
+                text = text.split(delimiters.repetition, 1)[0]
+            return str(delimiters.unescape(text, run.codec)) if delimiters.escape in text else text
 
         def value(run: Run) -> str:
             segment = run.latest.get(where.segment)
@@ -41,7 +52,7 @@ class Positions:
             text = segment.raw(where.field, repetition, where.component, where.subcomponent)  # type: ignore[attr-defined]
             return str(run.delimiters.unescape(text, run.codec))
 
-        return value
+        return value if where.repetition or where.component else first
 
     def count(self, position: str) -> Callable[[Run], int]:
         """Repetitions of a field."""

@@ -176,7 +176,8 @@ class Segment:
         text = self.field(number)
         if not text:
             return []
-        return [text] if self.name in HEADERS and number < 3 else text.split(self.delimiters.repetition)
+        delimiter = self.delimiters.repetition
+        return [text] if not delimiter or (self.name in HEADERS and number < 3) else text.split(delimiter)
 
     def raw(self, number: int, repetition: int = 1, component: int = 0, subcomponent: int = 0) -> str:
         """A piece as sent. Without a component, the whole repetition."""
@@ -186,7 +187,7 @@ class Segment:
         text = pieces[repetition - 1]
         for place, delimiter in ((component, self.delimiters.component), (subcomponent, self.delimiters.subcomponent)):
             if place:
-                parts = text.split(delimiter)
+                parts = text.split(delimiter) if delimiter else [text]
                 text = parts[place - 1] if place <= len(parts) else ""
         return text
 

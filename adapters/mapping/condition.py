@@ -47,6 +47,33 @@ def _tokens(text: str) -> Iterator[str]:
         at = match.end()
 
 
+def _chain(tests: list[Test], join: Callable[[Test, Test], Test]) -> Test:
+    *earlier, whole = tests
+    for test in reversed(earlier):
+        whole = join(test, whole)
+    return whole
+
+
+def switch(text: str) -> tuple[str, frozenset[str]] | None:
+    """Position and values without which a condition cannot hold, when it begins with such a comparison.
+
+    >>> switch('OBX-2 = "SN" and not OBX-5.3 valued')
+    ('OBX-2', frozenset({'SN'}))
+    >>> switch('OBX-2 = "SN" or OBX-5.3 valued') is None
+    True
+    """
+    tokens = list(_tokens(text))
+    depth = 0
+    for token in tokens:
+        depth += (token == "(") - (token == ")")
+        if token == "or" and depth == 0:
+            return None
+    if len(tokens) < 3 or tokens[1] not in ("=", "in") or tokens[0] in WORDS:
+        return None
+    end = tokens.index(")") if tokens[1] == "in" else 2
+    return tokens[0], frozenset(token[1:-1] for token in tokens[2 : end + 1] if token.startswith('"'))
+
+
 class _Parser:
     def __init__(self, text: str, value: Callable[[str], Value], count: Callable[[str], Count]) -> None:
         self._text = text
@@ -74,18 +101,14 @@ class _Parser:
         while self._peek() == "or":
             self._next()
             tests.append(self._both())
-        if len(tests) == 1:
-            return tests[0]
-        return lambda scope: any(test(scope) for test in tests)
+        return _chain(tests, lambda left, right: lambda scope: left(scope) or right(scope))
 
     def _both(self) -> Test:
         tests = [self._single()]
         while self._peek() == "and":
             self._next()
             tests.append(self._single())
-        if len(tests) == 1:
-            return tests[0]
-        return lambda scope: all(test(scope) for test in tests)
+        return _chain(tests, lambda left, right: lambda scope: left(scope) and right(scope))
 
     def _single(self) -> Test:
         if self._peek() == "not":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mapping import conversions
-from adapters.mapping.condition import Count, Grammar, Test, Value
+from adapters.mapping.condition import Count, Grammar, Test, Value, switch
 from adapters.mapping.tables import CodeMap, Row, Tables
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ Operation = Callable[["Run", str, int, dict[str, Any], dict[tuple[Any, ...], Any
 """One row of a data type table: (run, text, level, element, scope) -> whether it put more than a constant."""
 FieldOperation = Callable[["Run", "Entry", str, int], None]
 """One row of a segment table: (run, entry, text of the repetition, its number)."""
+Selector = Callable[["Run"], list[FieldOperation]]
+MANY = 4
 
 
 class Reader(Protocol):
@@ -107,7 +109,7 @@ class Compiler:
 
     def __init__(self, tables: Tables, reader: Reader) -> None:
         self._tables = tables
-        self._reader = reader
+        self.reader = reader
         self._types: dict[str, Build] = {}
         self._segments: dict[str, Callable[[Run, Entry, Segment], None]] = {}
         self._grammar = Grammar(reader.value, reader.count)
@@ -128,7 +130,7 @@ class Compiler:
 
     def _fill(self, name: str) -> Callable[[Run, Entry, Segment], None]:
         always: list[Callable[[Run, Entry], None]] = []
-        by_field: dict[int, list[FieldOperation]] = {}
+        by_field: dict[int, list[tuple[Row, FieldOperation]]] = {}
         for row in self._tables.segments[name]:
             if not row.attribute:
                 continue
@@ -136,12 +138,12 @@ class Compiler:
                 position = re.match(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?$", row.identifier)
                 if position:
                     operation = self._field(row, int(position[2] or 0))
-                    by_field.setdefault(int(position[1]), []).append(operation)
+                    by_field.setdefault(int(position[1]), []).append((row, operation))
                 else:
                     always.append(self._constant(row))
             except ValueError as error:
                 raise ValueError(f"segments/{name}.csv line {row.line}: {error}") from None
-        numbered = sorted(by_field.items())
+        numbered = [(number, self._selector(rows)) for number, rows in sorted(by_field.items())]
 
         def fill(run: Run, entry: Entry, segment: Segment) -> None:
             for operate in always:
@@ -149,6 +151,20 @@ class Compiler:
             _take(run, entry, segment.fields, numbered)
 
         return fill
+
+    def _selector(self, rows: list[tuple[Row, FieldOperation]]) -> Selector:
+        """The rows to run on a field. Where many hang on one value (OBX-5 on OBX-2), only its own are tried."""
+        everything = [operation for _, operation in rows]
+        switches = [switch(row.condition) if row.condition else None for row, _ in rows]
+        positions = [one[0] for one in switches if one]
+        if len(positions) < MANY or len(set(positions)) > 1:
+            return lambda run: everything
+        read = self.reader.value(positions[0])
+        values = frozenset().union(*(one[1] for one in switches if one))
+        pairs = list(zip(switches, everything, strict=True))
+        cases = {value: [operation for one, operation in pairs if one is None or value in one[1]] for value in values}
+        others = [operation for one, operation in pairs if one is None]
+        return lambda run: cases.get(read(run), others)
 
     def _constant(self, row: Row) -> Callable[[Run, Entry], None]:
         put = setter(row.attribute)
@@ -202,10 +218,10 @@ class Compiler:
         def value(position: str) -> Value:
             match = re.match(rf"{re.escape(prefix)}(?:\.(\d+))?(?:\.(\d+))?$", position)
             if match is None:
-                return self._reader.value(position)
+                return self.reader.value(position)
             return _component(int(match[1] or 0), int(match[2] or 0))
 
-        return Grammar(value, self._reader.count).compile(row.condition)
+        return Grammar(value, self.reader.count).compile(row.condition)
 
     # --- data types
 
@@ -264,18 +280,20 @@ class Compiler:
         return lambda run, text, level: None if text == NULL else _assemble(run, text, level, numbered, whole)
 
 
-def _take(run: Run, entry: Entry, fields: Sequence[str], numbered: list[tuple[int, list[FieldOperation]]]) -> None:
+def _take(run: Run, entry: Entry, fields: Sequence[str], numbered: list[tuple[int, Selector]]) -> None:
     """Run the rows of every field that is there, on every repetition."""
     size = len(fields)
     delimiter = run.delimiters.repetition
-    for number, operations in numbered:
+    blank = run.delimiters.component + run.delimiters.subcomponent + " "
+    for number, select in numbered:
         if number >= size:
             break
         text = fields[number]
         if not text:
             continue
+        operations = select(run)
         for repetition, piece in enumerate(text.split(delimiter) if delimiter and delimiter in text else (text,), 1):
-            if piece:
+            if piece.strip(blank):
                 run.piece = piece
                 for operation in operations:
                     operation(run, entry, piece, repetition)
@@ -392,7 +410,9 @@ def _elsewhere(position: str, build: Build) -> Build:
 
     def read(run: Run, text: str, level: int) -> Any:
         fields = run.segment.fields
-        piece = fields[field].split(run.delimiters.repetition)[0] if field < len(fields) else ""
+        piece = fields[field] if field < len(fields) else ""
+        if run.delimiters.repetition:
+            piece = piece.split(run.delimiters.repetition, 1)[0]
         if component:
             parts = piece.split(run.delimiters.component)
             piece = parts[component - 1] if component <= len(parts) else ""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 from adapters.mapping.conversions import Circumstances
 from adapters.mapping.datatypes import Compiler, Reader
 from adapters.mapping.tables import Key, MessageRow, Tables
 from hub.errors import HubError
+from hub.fhir import elements
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://region-hub.example/fhir/id")
 Resource = dict[str, Any]
@@ -155,8 +157,17 @@ class Run:
             for reference in entry.references:
                 reference["reference"] = f"{first.resource['resourceType']}/{first.resource['id']}"
             if first is entry:
+                self._choose(entry)
                 resources.append(entry.resource)
         return resources
+
+    def _choose(self, entry: Entry) -> None:
+        """Of a choice element (R4 2.6.2.4) that was given in two types, the first stays."""
+        for members in choices(entry.resource["resourceType"]):
+            present = [name for name in entry.resource if name in members]
+            for name in present[1:]:
+                value = entry.resource.pop(name)
+                self.refuse(entry.segment.name, str(value), f"{present[0]} was given as well as {name}")
 
     def _again(self, entry: Entry, seen: dict[str, Entry]) -> Entry:
         """The same key a second time: the same resource, or by ``keys.csv`` another one with a number."""
@@ -175,6 +186,12 @@ class Run:
         entry.key = key
         entry.resource["id"] = str(uuid.uuid5(NAMESPACE, key))
         return entry
+
+
+@cache
+def choices(type: str) -> tuple[frozenset[str], ...]:
+    """The member names of each choice element of a resource type."""
+    return tuple(frozenset(one.models) for one in elements.members(type).values() if len(one.models) > 1)
 
 
 def _unlink(entry: Entry) -> None:

@@ -10,14 +10,21 @@ from adapters.hl7v2 import ack
 from adapters.hl7v2.message import Delimiters, Segment, header_of, parse
 from hub.errors import ERRORS, HubError
 
-HEAD = "MSH|^~\\&|HIS^1.2^ISO|县医院|HUB|REGION|20261120083000||{kind}|{id}|P|{version}|||{accept}|{apply}|CHN|UNICODE UTF-8"
+HEAD = (
+    "MSH|^~\\&|HIS^1.2^ISO|县医院|HUB|REGION|20261120083000||{kind}|{id}|P|{version}|||{accept}|{apply}|CHN"
+    "|UNICODE UTF-8"
+)
 
 
-def header(kind: str = "ADT^A01^ADT_A01", id: str = "M 1\\T\\2", version: str = "2.5.1", accept: str = "", apply: str = "") -> Segment:
+def header(
+    kind: str = "ADT^A01^ADT_A01", id: str = "M 1\\T\\2", version: str = "2.5.1", accept: str = "", apply: str = ""
+) -> Segment:
     return header_of(HEAD.format(kind=kind, id=id, version=version, accept=accept, apply=apply).encode())[0]
 
 
-def build(head: Segment, error: HubError | None = None, code: str = "AA", codec: str = "utf-8", language: str = "en") -> bytes:
+def build(
+    head: Segment, error: HubError | None = None, code: str = "AA", codec: str = "utf-8", language: str = "en"
+) -> bytes:
     return ack.build(head, code, error, control_id="OWN1", time="20261120083001+0800", codec=codec, language=language)
 
 
@@ -43,7 +50,14 @@ def test_what_was_sent_comes_back() -> None:
 
 @pytest.mark.parametrize(
     ("version", "kind"),
-    [("2.1", "ACK"), ("2.2", "ACK"), ("2.3", "ACK^A01"), ("2.3.1", "ACK^A01^ACK"), ("2.8", "ACK^A01^ACK"), ("", "ACK^A01^ACK")],
+    [
+        ("2.1", "ACK"),
+        ("2.2", "ACK"),
+        ("2.3", "ACK^A01"),
+        ("2.3.1", "ACK^A01^ACK"),
+        ("2.8", "ACK^A01^ACK"),
+        ("", "ACK^A01^ACK"),
+    ],
 )
 def test_message_type_by_version(version: str, kind: str) -> None:
     assert parse(build(header(version=version))).header.field(9) == kind
@@ -51,9 +65,12 @@ def test_message_type_by_version(version: str, kind: str) -> None:
 
 def test_delimiters_and_character_set_of_the_sender() -> None:
     head, codec = header_of("MSH*:;?!*HIS*县*HUB*R*2026**ADT:A01*7*P*2.4******GB 18030-2000\r".encode("gb18030"))
-    answer = ack.build(head, "AE", HubError("value", "张*", "PID-7"), control_id="1", time="2026", codec=codec, language="zh")
+    answer = ack.build(
+        head, "AE", HubError("value", "张*", "PID-7"), control_id="1", time="2026", codec=codec, language="zh"
+    )
     assert answer.decode("gb18030").split("\r")[:2] == [
-        "MSH*:;?!*HUB*R*HIS*县*2026**ACK:A01:ACK*1*P*2.4******GB 18030-2000", "MSA*AE*7*张?F?***102:Data type error:HL70357",
+        "MSH*:;?!*HUB*R*HIS*县*2026**ACK:A01:ACK*1*P*2.4******GB 18030-2000",
+        "MSA*AE*7*张?F?***102:Data type error:HL70357",
     ]  # fmt: skip
 
 
@@ -87,7 +104,10 @@ def test_a_place_in_another_notation_goes_into_the_text() -> None:
 
 
 def test_every_finding_is_an_err() -> None:
-    issues: tuple[dict[str, object], ...] = ({"diagnostics": "a", "expression": ["PID-3"]}, {"diagnostics": "b", "expression": ["PID-5.1"]})
+    issues: tuple[dict[str, object], ...] = (
+        {"diagnostics": "a", "expression": ["PID-3"]},
+        {"diagnostics": "b", "expression": ["PID-5.1"]},
+    )
     errors = parse(build(header(), HubError("value", "a", "PID-3", issues), "AE")).all("ERR")
     assert [error.field(2) for error in errors] == ["PID^1^3", "PID^1^5^^1"]
 
@@ -124,7 +144,9 @@ def test_a_kept_message_is_committed_though_not_processed() -> None:
     assert ack.answers(head, HubError("event-unknown", "x")) == ("CA", "AR")
 
 
-@pytest.mark.parametrize("raw", [b"", b"hello", b"MSH", b"MSH|", b"MSHxxxx", b"\x00" * 50, b"junk MSH|^~\\&|A|B|C|D|||X^Y|77|P|2.3\r"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"hello", b"MSH", b"MSH|", b"MSHxxxx", b"\x00" * 50, b"junk MSH|^~\\&|A|B|C|D|||X^Y|77|P|2.3\r"]
+)
 def test_what_cannot_be_read_gets_an_answer_all_the_same(raw: bytes) -> None:
     head, codec = header_of(raw)
     answer = parse(build(head, HubError("structure", "no MSH", "line 1 column 1"), "AR", codec))

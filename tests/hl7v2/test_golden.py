@@ -51,7 +51,9 @@ def test_every_resource_is_valid_r4_and_every_reference_resolves(folder: Path) -
     assert bundle is not None
     validator = Validator(definitions.load())
     resources = [entry["resource"] for entry in bundle["entry"]]
-    assert {f"{one['resourceType']}/{one['id']}": faults for one in resources if (faults := errors(validator(one)))} == {}
+    assert {
+        f"{one['resourceType']}/{one['id']}": faults for one in resources if (faults := errors(validator(one)))
+    } == {}
     stored = {f"{one['resourceType']}/{one['id']}" for one in resources}
     assert len(stored) == len(resources)
     assert references(resources) <= stored

@@ -39,9 +39,12 @@ def test_what_is_odd_is_kept_and_told(raw: bytes, expected: set[str]) -> None:
 
 def test_positions_reach_every_level() -> None:
     message = parse(HEAD + b"PID|1||7^^^H&1.2.3&ISO^MR~8\rNK1|1|A\rNK1|2|B^C\rZPI|x\r")
-    values = {at: message[at] for at in ("PID-3.1", "PID-3[1].4.2", "PID-3[2]", "NK1[2]-2.2", "ZPI-1", "PID-99", "PV1-2")}
+    values = {
+        at: message[at] for at in ("PID-3.1", "PID-3[1].4.2", "PID-3[2]", "NK1[2]-2.2", "ZPI-1", "PID-99", "PV1-2")
+    }
     assert values == {
-        "PID-3.1": "7", "PID-3[1].4.2": "1.2.3", "PID-3[2]": "8", "NK1[2]-2.2": "C", "ZPI-1": "x", "PID-99": "", "PV1-2": "",
+        "PID-3.1": "7", "PID-3[1].4.2": "1.2.3", "PID-3[2]": "8", "NK1[2]-2.2": "C",
+        "ZPI-1": "x", "PID-99": "", "PV1-2": "",
     }  # fmt: skip
     assert (message["MSH-1"], message["MSH-2"], message["MSH-3"], message.kind) == ("|", "^~\\&", "HIS", "ADT^A01")
 

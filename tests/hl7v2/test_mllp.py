@@ -70,7 +70,13 @@ def test_any_bytes_end_and_a_good_block_afterwards_is_found(pieces: list[bytes])
     assert frames[-1].content == A
 
 
-@given(st.lists(st.binary(min_size=1, max_size=50).filter(lambda raw: not set(raw) & {0x0B, 0x1C} and raw.strip(b"\r\n\x00 ")), max_size=8), st.randoms())
+@given(
+    st.lists(
+        st.binary(min_size=1, max_size=50).filter(lambda raw: not set(raw) & {0x0B, 0x1C} and raw.strip(b"\r\n\x00 ")),
+        max_size=8,
+    ),
+    st.randoms(),
+)
 @settings(deadline=None, max_examples=100)
 def test_blocks_survive_any_fragmentation(contents: list[bytes], random: object) -> None:
     data = b"".join(wrap(content) for content in contents)
