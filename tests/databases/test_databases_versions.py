@@ -1,7 +1,9 @@
-"""Versions of resources through the four databases, on every store."""
+"""Versions of resources through the four databases; what a store could do differently on every store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hub.search.parameters import Registry
 from hub.search.parse import Parser
 from hub.settings import Search as Limits
 from hub.store.protocol import Store, Version
+from hub.store.sqlite import SqliteStore
 
 registry = Registry(definitions.load())
 databases = Databases(registry, lambda: 1_795_000_000_000_000)
@@ -28,6 +31,13 @@ PATIENT: dict[str, Any] = {
     "birthDate": "1985-03-07",
     "extension": [{"url": "http://x.test/e", "valueDecimal": json.Decimal("1.10")}],
 }
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Store]:
+    opened = SqliteStore(tmp_path / "hub.sqlite3", clock=lambda: NOW)
+    yield opened
+    opened.close()
 
 
 def put(store: Store, resource: dict[str, Any], **how: Any) -> tuple[Version, bool]:
@@ -51,28 +61,28 @@ def test_first_version(store: Store) -> None:
     assert databases.decode(stored)["extension"][0]["valueDecimal"].literal == "1.10"
 
 
-def test_equal_content_makes_no_version(store: Store) -> None:
-    put(store, PATIENT)
+def test_equal_content_makes_no_version(embedded: Store) -> None:
+    put(embedded, PATIENT)
     again = {**PATIENT, "meta": {"profile": ["http://x.test/p"]}}
-    version, changed = put(store, again, now=NOW + 10_000_000)
+    version, changed = put(embedded, again, now=NOW + 10_000_000)
     assert (version.version, changed) == (1, False)
     turned = dict(reversed(again.items()))
-    assert put(store, turned, now=NOW + 10_000_000)[1] is False
+    assert put(embedded, turned, now=NOW + 10_000_000)[1] is False
     other_digits = {**PATIENT, "extension": [{"url": "http://x.test/e", "valueDecimal": json.Decimal("1.1e0")}]}
-    assert put(store, other_digits, now=NOW + 10_000_000)[1] is True
+    assert put(embedded, other_digits, now=NOW + 10_000_000)[1] is True
 
 
-def test_update_replaces_the_entries(store: Store) -> None:
-    put(store, PATIENT)
-    version, changed = put(store, {**PATIENT, "gender": "female"}, now=NOW + 1_000_000)
+def test_update_replaces_the_entries(embedded: Store) -> None:
+    put(embedded, PATIENT)
+    version, changed = put(embedded, {**PATIENT, "gender": "female"}, now=NOW + 1_000_000)
     assert (version.version, changed) == (2, True)
-    assert store.count(Query(("Patient",), Match("gender", Equals("male")))) == 0
-    assert store.count(Query(("Patient",), Match("gender", Equals("female")))) == 1
+    assert embedded.count(Query(("Patient",), Match("gender", Equals("male")))) == 0
+    assert embedded.count(Query(("Patient",), Match("gender", Equals("female")))) == 1
 
 
-def test_time_never_goes_backwards(store: Store) -> None:
-    put(store, PATIENT)
-    version, _ = put(store, {**PATIENT, "gender": "other"}, now=NOW - 3_600_000_000)
+def test_time_never_goes_backwards(embedded: Store) -> None:
+    put(embedded, PATIENT)
+    version, _ = put(embedded, {**PATIENT, "gender": "other"}, now=NOW - 3_600_000_000)
     assert databases.decode(version)["meta"]["lastUpdated"] == "2026-11-18T11:06:40.123Z"
 
 
@@ -89,15 +99,15 @@ def test_last_updated_is_searched_in_milliseconds(store: Store) -> None:
         assert store.count(Query(("Patient",), where)) == count, value
 
 
-def test_expected_version(store: Store) -> None:
+def test_expected_version(embedded: Store) -> None:
     with pytest.raises(HubError, match="precondition"):
-        put(store, PATIENT, expected=1)
-    put(store, PATIENT)
+        put(embedded, PATIENT, expected=1)
+    put(embedded, PATIENT)
     with pytest.raises(HubError, match="version 2"):
-        put(store, {**PATIENT, "gender": "other"}, expected=2)
-    assert put(store, {**PATIENT, "gender": "other"}, expected=1)[0].version == 2
+        put(embedded, {**PATIENT, "gender": "other"}, expected=2)
+    assert put(embedded, {**PATIENT, "gender": "other"}, expected=1)[0].version == 2
     with pytest.raises(HubError, match="precondition"):
-        store.write(lambda tx: databases.delete(tx, "Patient", "p1", expected=1, now=NOW))
+        embedded.write(lambda tx: databases.delete(tx, "Patient", "p1", expected=1, now=NOW))
 
 
 def test_delete_and_create_again(store: Store) -> None:
@@ -111,27 +121,27 @@ def test_delete_and_create_again(store: Store) -> None:
     assert (version.version, changed) == (3, True)
 
 
-def test_a_resource_stays_where_it_was_created(store: Store) -> None:
+def test_a_resource_stays_where_it_was_created(embedded: Store) -> None:
     survey = [{"coding": [{"code": "survey"}]}]
     observation = {"resourceType": "Observation", "id": "o", "status": "final", "category": survey}
-    assert put(store, observation)[0].database == "ehr"
-    assert put(store, {"resourceType": "Observation", "id": "o", "status": "final"})[0].database == "ehr"
-    assert store.count(Query(("Observation",), databases=("emr",))) == 0
+    assert put(embedded, observation)[0].database == "ehr"
+    assert put(embedded, {"resourceType": "Observation", "id": "o", "status": "final"})[0].database == "ehr"
+    assert embedded.count(Query(("Observation",), databases=("emr",))) == 0
 
 
-def test_prepared_outside_the_transaction_is_the_same(store: Store) -> None:
-    first, _ = put(store, PATIENT, prepared=databases.prepare(PATIENT))
-    other, _ = put(store, {**PATIENT, "id": "p2"})
+def test_prepared_outside_the_transaction_is_the_same(embedded: Store) -> None:
+    first, _ = put(embedded, PATIENT, prepared=databases.prepare(PATIENT))
+    other, _ = put(embedded, {**PATIENT, "id": "p2"})
     assert first.text.replace(b'"p1"', b'"p2"') == other.text
 
 
 @pytest.mark.parametrize("id", ["", "a b", "x" * 65, "ä", 1, None, "a/b", "a\n"])
-def test_bad_id(store: Store, id: Any) -> None:
+def test_bad_id(embedded: Store, id: Any) -> None:
     with pytest.raises(HubError, match="value"):
-        put(store, {**PATIENT, "id": id})
-    assert store.last_seq() == 0
+        put(embedded, {**PATIENT, "id": id})
+    assert embedded.last_seq() == 0
 
 
-def test_empty_resource(store: Store) -> None:
-    version, _ = put(store, {"resourceType": "Basic", "id": "b"})
+def test_empty_resource(embedded: Store) -> None:
+    version, _ = put(embedded, {"resourceType": "Basic", "id": "b"})
     assert json.decode(version.text)["meta"] == {"versionId": "1", "lastUpdated": temporal.instant(NOW)}
