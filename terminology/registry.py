@@ -8,22 +8,14 @@ asked for, is found in any of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from terminology import china, rules, sections, shape
 from terminology.errors import TerminologyError
+from terminology.sections import Entry
 from terminology.system import ListedSystem, Resource, System
 
 V2_OID = "urn:oid:2.16.840.1.113883.12."  # and the number of the table
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One version of one canonical resource, read when asked for."""
-
-    version: str
-    read: Callable[[], Resource]
 
 
 def split(canonical: str) -> tuple[str, str]:
@@ -45,14 +37,14 @@ class Registry:
 
     def __init__(self) -> None:
         self.generation = 0
-        self._places: dict[tuple[str, str], list[_Place]] = {}
+        self._shipped: dict[tuple[str, str], list[Entry]] = {}
         self._aliases: dict[str, str] = {}
         self._implicit: dict[str, str] = {}
         self._own: dict[tuple[str, str], dict[str, Resource]] = {}
         self._attached: dict[str, list[System]] = {}
         self._systems: dict[tuple[str, str], System] = {}
-        for entry, read in (*china.entries(), *_packaged()):
-            self._places.setdefault((entry.type, entry.url), []).append(_Place(entry.version, read))
+        for entry in (*china.entries(), *_packaged()):
+            self._shipped.setdefault((entry.type, entry.url), []).append(entry)
             if entry.oid:
                 self._aliases.setdefault(entry.oid, entry.url)
             if entry.implicit:
@@ -102,9 +94,9 @@ class Registry:
             return own[version]
         if not version and own:
             return own[max(own, key=newest)]
-        for place in self._places.get((kind, url), ()):
-            if not version or place.version == version:
-                return place.read()
+        for entry in self._shipped.get((kind, url), ()):
+            if not version or entry.version == version:
+                return _read(entry)
         return None
 
     def versions(self, kind: str, url: str) -> list[str]:
@@ -112,7 +104,7 @@ class Registry:
         own = sorted(self._own.get((kind, url), ()), key=newest, reverse=True)
         attached = [s.version for s in self._attached.get(url, ())] if kind == "CodeSystem" else []
         ruled = [rules.systems()[url].version] if kind == "CodeSystem" and url in rules.systems() else []
-        shipped = [place.version for place in self._places.get((kind, url), ())]
+        shipped = [entry.version for entry in self._shipped.get((kind, url), ())]
         return list(dict.fromkeys([*own, *attached, *ruled, *shipped]))
 
     def url(self, system: str) -> str:
@@ -183,7 +175,7 @@ class Registry:
 
     def canonicals(self, kind: str) -> Iterator[tuple[str, str]]:
         """Url and preferred version of every resource of a type."""
-        urls = {u: None for k, u in (*self._own, *self._places) if k == kind}
+        urls = {u: None for k, u in (*self._own, *self._shipped) if k == kind}
         if kind == "CodeSystem":
             urls |= dict.fromkeys((*self._attached, *rules.systems()))
         for url in urls:
@@ -198,8 +190,10 @@ class Registry:
                 yield found
 
 
-def _packaged() -> Iterator[tuple[sections.Entry, Callable[[], Resource]]]:
+def _packaged() -> Iterator[Entry]:
     for name in sections.NAMES:
-        for entry in sections.section(name).entries:
-            if entry.type in shape.TYPES:
-                yield entry, lambda e=entry: sections.section(e.section).record(e.number)  # type: ignore[misc]
+        yield from (entry for entry in sections.section(name).entries if entry.type in shape.TYPES)
+
+
+def _read(entry: Entry) -> Resource:
+    return china.record(entry) if entry.section == "china" else sections.section(entry.section).record(entry.number)

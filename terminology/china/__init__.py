@@ -8,7 +8,7 @@ standards have no canonical url. ``maps.csv`` holds the correspondence to HL7's 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
@@ -31,15 +31,28 @@ def url(name: str) -> str:
     return next(row["url"] for row in rows("systems") if row["name"] == name)
 
 
-def entries() -> Iterator[tuple[Entry, Callable[[], Resource]]]:
-    """What the registry offers: an entry and how to read it, for every code system and concept map."""
+def entries() -> Iterator[Entry]:
+    """What the registry offers: every code system and concept map of this folder."""
     for number, row in enumerate(rows("systems")):
         implicit = row["url"].replace("/CodeSystem/", "/ValueSet/") if row["url"].startswith(BASE) else ""
-        entry = Entry("china", number, "CodeSystem", row["url"], row["version"], row["oid"], implicit)
-        yield entry, lambda r=row: code_system(r)  # type: ignore[misc]
-    for number, key in enumerate(dict.fromkeys((row["source"], row["target"]) for row in rows("maps"))):
-        entry = Entry("china", number, "ConceptMap", f"{BASE}/ConceptMap/{map_id(*key)}", "1")
-        yield entry, lambda k=key: concept_map(*k)  # type: ignore[misc]
+        yield Entry("china", number, "CodeSystem", row["url"], row["version"], row["oid"], implicit)
+    for number, key in enumerate(_maps()):
+        yield Entry("china", number, "ConceptMap", f"{BASE}/ConceptMap/{map_id(*key)}", "1")
+
+
+def record(entry: Entry) -> Resource:
+    """The resource of one of ``entries``."""
+    return (
+        code_system(rows("systems")[entry.number])
+        if entry.type == "CodeSystem"
+        else concept_map(*_maps()[entry.number])
+    )
+
+
+@cache
+def _maps() -> tuple[tuple[str, str], ...]:
+    """Source (file name) and target (url) of each concept map."""
+    return tuple(dict.fromkeys((row["source"], row["target"]) for row in rows("maps")))
 
 
 @cache
