@@ -50,6 +50,7 @@ class Dicom(_Section):
     max_associations: int = Field(64, ge=1)
     idle_seconds: float = Field(60.0, gt=0)
     study_quiet_seconds: float = Field(2.0, ge=0)
+    destinations: dict[str, str] = {}
 
 
 class Search(_Section):
