@@ -15,8 +15,9 @@ from adapters.hl7v2 import ack
 from adapters.hl7v2.message import Message, Segment, header_of, parse, path
 from adapters.mapping import conversions, tables
 from adapters.mapping.conversions import Circumstances
-from adapters.mapping.engine import NAMESPACE, Engine, Mapped, Run
+from adapters.mapping.engine import Engine, Mapped, Run
 from hub.errors import HubError
+from hub.fhir.ids import NAMESPACE
 from hub.services.inbox import Inbound, Interpretation, Settled
 
 CHANNEL = "hl7v2"

@@ -19,8 +19,8 @@ from adapters.mapping.datatypes import Compiler, Reader
 from adapters.mapping.tables import Key, MessageRow, Tables
 from hub.errors import HubError
 from hub.fhir import elements
+from hub.fhir.ids import NAMESPACE, resource_id
 
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://region-hub.example/fhir/id")
 Resource = dict[str, Any]
 
 
@@ -118,6 +118,12 @@ class Run:
     def _identify(self, entry: Entry) -> bool:
         type = entry.resource["resourceType"]
         for rule in self.keys.get(type, ()):
+            if len(rule.parts) == 1 and rule.parts[0].startswith("identifier"):
+                chosen = _chosen(entry.resource.get("identifier", ()), rule.parts[0])
+                if chosen is not None and "system" in chosen and _own(chosen, rule.parts[0]):
+                    entry.key = "\x1f".join((chosen["system"], type, rule.parts[0], chosen["value"]))
+                    entry.resource["id"] = resource_id(type, chosen["system"], chosen["value"])
+                    return True
             parts = [self._part(entry, part) for part in rule.parts]
             if all(part is not None for part in parts):
                 text = "\x1f".join((self.circumstances.facility, type, rule.parts[0], *(part or "" for part in parts)))
@@ -131,7 +137,7 @@ class Run:
         optional = part.endswith("?")
         part = part.rstrip("?")
         if part.startswith("identifier"):
-            text = _identifier(entry.resource.get("identifier", ()), part)
+            text = _text(_chosen(entry.resource.get("identifier", ()), part) or "")
         elif "-" in part:
             number = int(part.split("-")[1])
             text = entry.segment.fields[number] if number < len(entry.segment.fields) else ""
@@ -200,16 +206,26 @@ def _unlink(entry: Entry) -> None:
         reference["display"] = "not identified"
 
 
-def _identifier(identifiers: Iterable[Resource], part: str) -> str:
-    """The identifier that counts, whatever the order they came in: ``identifier[MR,PI]`` prefers these types."""
-    preferred = part[len("identifier[") : -1].split(",")
+def _chosen(identifiers: Iterable[Resource], part: str) -> Resource | None:
+    """The identifier that counts, whatever the order they came in.
 
-    def rank(identifier: Resource) -> tuple[int, str]:
+    ``identifier[MR,PI,*,NI]`` prefers these types in this order, ``*`` being every other; then the least.
+    """
+    types = part[len("identifier[") : -1].split(",")
+    others = types.index("*") if "*" in types else len(types)
+
+    def rank(identifier: Resource) -> tuple[bool, int, str]:
         code = (identifier.get("type", {}).get("coding") or [{}])[0].get("code", "")
-        return (preferred.index(code) if code in preferred else len(preferred), _text(identifier))
+        return ("system" not in identifier, types.index(code) if code in types else others, _text(identifier))
 
-    valued = [identifier for identifier in identifiers if identifier.get("value")]
-    return _text(min(valued, key=rank)) if valued else ""
+    return min((identifier for identifier in identifiers if identifier.get("value")), key=rank, default=None)
+
+
+def _own(identifier: Resource, part: str) -> bool:
+    """Whether an identifier names the sender's own record. Types after ``*`` name a person in many senders' records."""
+    types = part[len("identifier[") : -1].split(",")
+    code = (identifier.get("type", {}).get("coding") or [{}])[0].get("code", "")
+    return "*" not in types or code not in types[types.index("*") :]
 
 
 def _text(value: Any) -> str:
