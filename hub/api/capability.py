@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+from hub.api import negotiate
 from hub.api.operations import INSTANCE, SYSTEM, TYPE, Operation
 from hub.api.routes import ROUTES
 from hub.fhir import temporal
@@ -32,7 +33,8 @@ def statement(
         "software": {"name": "region-hub", "version": version("region-hub")},
         "implementation": {"description": f"Region hub {doors.settings.region}", "url": root},
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "format": [*negotiate.MEDIA.values(), "json", "xml"],
+        "patchFormat": [negotiate.PATCH_JSON, *negotiate.MEDIA.values()],
         "rest": [
             {
                 "mode": "server",
@@ -40,6 +42,11 @@ def statement(
                 "interaction": interactions,
                 "searchParam": _parameters(doors, "Resource"),
                 "operation": _operations(operations, SYSTEM, ""),
+                "compartment": [
+                    f"http://hl7.org/fhir/CompartmentDefinition/{owner.lower()}"
+                    for owner in doors.query.compartments.owners
+                    if owner in types
+                ],
             }
         ],
     }
@@ -85,7 +92,8 @@ def _codes(level: str) -> list[str]:
         for interaction in methods.values():
             code = interaction.replace("_", "-")
             codes += ["transaction", "batch"] if code == "transaction" else [code]
-    own = {"operation", "capabilities", "conditional-update", "conditional-delete"}
+    own = {"operation", "capabilities", "conditional-update", "conditional-patch", "conditional-delete"}
+    own |= {"search-compartment"}
     return [code for code in dict.fromkeys(codes) if code not in own]
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from hub.api import bundle, negotiate, subset
 from hub.api.exchange import Answer, Pairs, Request, of_resource, version_headers
 from hub.errors import HubError
-from hub.fhir import outcome, temporal
+from hub.fhir import json, outcome, patch, temporal
 from hub.search.expression import ALL, Expression
 from hub.services.doors import Doors
 from hub.services.ingest import Written
@@ -35,7 +35,9 @@ class Interactions:
         return {
             "read": self.read, "vread": self.vread,
             "create": self.create, "update": self.update, "delete": self.delete,
-            "conditional_update": self.conditional_update, "conditional_delete": self.conditional_delete,
+            "patch": self.patch,
+            "conditional_update": self.conditional_update, "conditional_patch": self.patch,
+            "conditional_delete": self.conditional_delete,
             "search_type": self.search_type, "search_system": self.search_system,
             "search_compartment": self.search_compartment,
             "history_instance": self.history, "history_type": self.history, "history_system": self.history,
@@ -96,6 +98,21 @@ class Interactions:
         written = self._doors.ingest.conditional_update(
             request.context, request.route.type, request.pairs, request.resource(),
             if_match=negotiate.version_tag(request.headers), database=request.database,
+        )  # fmt: skip
+        return self.written(request, written)
+
+    def patch(self, request: Request) -> Answer:
+        """patch and conditional patch: JSON Patch or FHIRPath Patch, by the Content-Type (R4 3.1.0.5)."""
+        route = request.route
+        if not route.id and not request.pairs:
+            raise HubError("precondition", "a conditional patch needs search criteria")
+        if request.kind == negotiate.PATCH_JSON:
+            operations, apply = json.decode_value(request.body, max_bytes=len(request.body)), patch.json_patch
+        else:
+            operations, apply = request.resource(), patch.fhirpath_patch
+        written = self._doors.ingest.change(
+            request.context, route.type, route.id or None, lambda resource: apply(resource, operations),
+            criteria=request.pairs, if_match=negotiate.version_tag(request.headers), database=request.database,
         )  # fmt: skip
         return self.written(request, written)
 

@@ -1,8 +1,8 @@
 """FHIR JSON in and out, token for token (R4 2.6.2).
 
-``decode`` gives plain dicts and lists in the order of the text. A number with fraction, exponent or minus zero becomes a
-:class:`Decimal` that keeps its literal, because precision is data (R4 2.24.0.1, decimal). Everything that two readers
-could understand differently (duplicate members, NaN, lone surrogates) and every bomb is refused with its place.
+``decode`` gives plain dicts and lists in the order of the text. A number with fraction, exponent or minus zero is a
+:class:`Decimal` that keeps its literal, because precision is data (R4 2.24.0.1). Everything that two readers could
+understand differently (duplicate members, NaN, lone surrogates) and every bomb is refused with its place.
 """
 
 from __future__ import annotations
@@ -78,7 +78,15 @@ _encoder = msgspec.json.Encoder(enc_hook=_hook, decimal_format="number")
 
 
 def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64) -> dict[str, Any]:
-    """The JSON object in ``data`` (UTF-8, with or without byte order mark).
+    """The JSON object in ``data``. Raises HubError as ``decode_value``, and ``structure`` for any other value."""
+    value = decode_value(data, max_bytes=max_bytes, max_depth=max_depth)
+    if not isinstance(value, dict):
+        raise HubError("structure", "A JSON object is expected.", "line 1 column 1")
+    return value
+
+
+def decode_value(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64) -> Any:
+    """The JSON value in ``data`` (UTF-8, with or without byte order mark).
 
     Raises HubError ``too-long`` above ``max_bytes``; ``structure``, at "line L column C", for what is not well-formed
     JSON, nests deeper than ``max_depth``, repeats a member, or holds NaN, NUL or half a surrogate pair.
@@ -93,8 +101,6 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 64) -> d
             _encoder.encode(value)
     except (ValueError, RecursionError) as error:
         raise fault(data, max_depth) from error
-    if not isinstance(value, dict):
-        raise HubError("structure", "A JSON object is expected.", "line 1 column 1")
     return value
 
 

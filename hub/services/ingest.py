@@ -176,6 +176,37 @@ class Ingest:
 
         return self._unit(context, "update", work)
 
+    def change(
+        self,
+        context: Context,
+        type: str,
+        id: str | None,
+        change: Callable[[Resource], Resource],
+        *,
+        event: str = "patch",
+        criteria: Pairs = (),
+        if_match: int | None = None,
+        database: str | None = None,
+    ) -> Written:
+        """What ``change`` makes of the current resource is its next version: patch (R4 3.1.0.5), $meta-add...
+
+        The one resource is that with ``id``, or the one that meets ``criteria``. Nobody else's write comes between.
+        HubError("not-found") or "deleted" when there is none.
+        """
+
+        def work(tx: Transaction, now: int) -> Written:
+            current = self.one_match(tx, type, criteria) if id is None else tx.read(type, id)
+            if current is None:
+                raise HubError("not-found", f"there is no {type} to change", f"{type}/{id}" if id else type)
+            if current.deleted:
+                raise HubError("deleted", f"{type}/{id} was deleted", f"{type}/{id}")
+            changed = change(self._databases.decode(current))
+            check_identity(type, current.id, changed)
+            self.validate(changed)
+            return self.update_in(tx, context, changed, now, if_match=if_match, database=database)
+
+        return self._unit(context, event, work)
+
     def delete(
         self, context: Context, type: str, id: str, *, if_match: int | None = None, database: str | None = None
     ) -> Written:

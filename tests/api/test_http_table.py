@@ -37,6 +37,14 @@ OBSERVATION = {
     "resourceType": "Observation", "id": "seen", "status": "final", "category": [LABORATORY],
     "code": {"text": "c"}, "subject": {"reference": "Patient/known"},
 }  # fmt: skip
+REPLACE_GENDER = {
+    "name": "operation",
+    "part": [
+        {"name": "type", "valueCode": "replace"},
+        {"name": "path", "valueString": "Patient.gender"},
+        {"name": "value", "valueCode": "other"},
+    ],
+}
 BODIES: dict[str, Any] = {
     "patient": patient(),
     "patient-made": patient("made", "made"),
@@ -52,6 +60,12 @@ BODIES: dict[str, Any] = {
     "unknown-element": patient(colour="red"),
     "wrong-code": patient(gender="red"),
     "parameters": {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": patient()}]},
+    "json-patch": [{"op": "add", "path": "/birthDate", "value": "1985-03-07"}],
+    "json-patch-again": [{"op": "add", "path": "/birthDate", "value": "1985-03-08"}],
+    "json-patch-lost": [{"op": "remove", "path": "/name/0"}],
+    "json-patch-wrong": [{"op": "add", "path": "/gender", "value": "red"}],
+    "json-patch-id": [{"op": "replace", "path": "/id", "value": "x"}],
+    "fhirpath-patch": {"resourceType": "Parameters", "parameter": [REPLACE_GENDER]},
     "form": b"family=Zwilling",
     "batch-empty": {"resourceType": "Bundle", "type": "batch"},
     "collection": {"resourceType": "Bundle", "type": "collection"},
