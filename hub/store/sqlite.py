@@ -25,7 +25,7 @@ from hub.errors import HubError
 from hub.search.expression import Query
 from hub.store.codec import Codec, dictionaries
 from hub.store.protocol import Found, Item, Put, Transaction, Version
-from hub.store.sqlite_query import Compiler, Sql, number, one_of
+from hub.store.sqlite_query import Compiler, Sql, number, one_of, ordering
 from hub.store.writer import GroupWriter, Job
 
 T = TypeVar("T")
@@ -101,12 +101,8 @@ class _Reading:
     def find(self, query: Query) -> list[Found]:
         page = self._compiler(query).page(query)
         keys = "".join(f", p.k{place}" for place in range(len(query.order)))
-        ordering = "".join(
-            f"p.k{place} IS NULL, p.k{place}{' DESC' if order.descending else ''}, "
-            for place, order in enumerate(query.order)
-        )
         rows = f"({page.text}) p CROSS JOIN version v ON v.seq = p.seq"
-        sql = f"SELECT {VERSION}{keys} FROM {rows} ORDER BY {ordering}p.seq"
+        sql = f"SELECT {VERSION}{keys} FROM {rows} ORDER BY {ordering(query, 'p.')}p.seq"
         return [Found(self._version(row[:10]), (*row[10:], row[9])) for row in self.rows(sql, page.values)]
 
     def count(self, query: Query) -> int:
@@ -123,7 +119,8 @@ class _Reading:
         self._learn(newest)
         if query.at is not None and query.at < horizon:
             raise HubError("expired", "the search is too old to be continued; start it again")
-        return Compiler(self._in_scope, query.at, lambda sql, values: int(self.rows(sql, values)[0][0]))
+        probe = lambda sql, values: int(self.rows(sql, values)[0][0])  # noqa: E731
+        return Compiler(self._numbers, self._kinds, query.at, probe)
 
     def _learn(self, newest: int | None) -> None:
         """Read the parameters' numbers again when the newest is not the one known."""
@@ -134,12 +131,20 @@ class _Reading:
         for key, database, type, code in self.rows("SELECT key, database, type, code FROM parameter"):
             self._keys.setdefault((database, type), {})[code] = key
 
-    def _in_scope(self, databases: tuple[str, ...], types: tuple[str, ...], code: str) -> tuple[int, ...]:
+    def _numbers(self, databases: tuple[str, ...], types: tuple[str, ...], code: str) -> tuple[int, ...]:
         return tuple(
             codes[code]
             for (database, type), codes in self._keys.items()
             if code in codes and (not types or type in types) and (not databases or database in databases)
         )
+
+    def _kinds(self, databases: tuple[str, ...], types: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        within = [
+            (database, type)
+            for database, type in self._keys
+            if (not types or type in types) and (not databases or database in databases)
+        ]
+        return list(dict.fromkeys(kind[0] for kind in within)), list(dict.fromkeys(kind[1] for kind in within))
 
     # --- queues -------------------------------------------------------------------------------------------------------
 
@@ -165,6 +170,7 @@ class _Writing(_Reading):
     def __init__(self, connection: sqlite3.Connection, seconds: float, clock: Callable[[], int]) -> None:
         super().__init__(connection, seconds)
         self._clock = clock
+        self.forget()
 
     def guard(self, key: str) -> None:
         """Nothing to do: there is one writer."""
@@ -214,7 +220,7 @@ class _Writing(_Reading):
         self.connection.executemany("INSERT OR IGNORE INTO range VALUES (?, ?, ?, ?)", ranges)
 
     def forget(self) -> None:
-        """After a rollback: unlearn the numbers that were given in it."""
+        """Know the parameters' numbers as they are on disk; after a rollback, without those given in it."""
         self._learn(self.connection.execute("SELECT max(key) FROM parameter").fetchone()[0])
 
     def _new_key(self, kind: tuple[str, str], code: str) -> dict[str, int]:

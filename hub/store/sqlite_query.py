@@ -48,6 +48,14 @@ class Sql(NamedTuple):
     values: tuple[Any, ...] = ()
 
 
+class Source(NamedTuple):
+    """``table x WHERE ...``; ``unique`` when no version comes twice."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+    unique: bool = False
+
+
 class Scope(NamedTuple):
     """Where an expression looks: resource types and databases, () for all."""
 
@@ -57,6 +65,7 @@ class Scope(NamedTuple):
 
 FALSE = Sql("0")
 TRUE = Sql("1")
+NOTHING = Source("version x WHERE 0", unique=True)
 
 
 def number(value: Number) -> Number:
@@ -91,12 +100,20 @@ def one_of(column: str, values: Sequence[Any]) -> Sql:
     return Sql(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(values),))
 
 
-def union(selects: Sequence[Sql]) -> Sql:
-    """UNION of any number of SELECTs of one column ``seq``, nested where SQLite limits the number."""
-    while len(selects) > COMPOUND:
-        groups = [selects[place : place + COMPOUND] for place in range(0, len(selects), COMPOUND)]
-        selects = [Sql(f"SELECT seq FROM ({whole.text})", whole.values) for whole in map(union, groups)]
-    return Sql(" UNION ".join(part.text for part in selects), tuple(v for part in selects for v in part.values))
+def united(sources: Sequence[Source]) -> Source:
+    """The union of any number of sources, nested where SQLite limits the number of a compound SELECT."""
+    while len(sources) > COMPOUND:
+        sources = [united(sources[place : place + COMPOUND]) for place in range(0, len(sources), COMPOUND)]
+    if len(sources) < 2:
+        return sources[0] if sources else NOTHING
+    text = " UNION ".join(f"SELECT x.seq AS seq FROM {source.text}" for source in sources)
+    return Source(f"({text}) x WHERE 1", tuple(v for source in sources for v in source.values), unique=True)
+
+
+def ordering(query: Query, table: str = "") -> str:
+    """The ORDER BY terms of the sort keys ``k0``..., each with a comma behind."""
+    directions = (" DESC" if order.descending else "" for order in query.order)
+    return "".join(f"{table}k{place}{direction} NULLS LAST, " for place, direction in enumerate(directions))
 
 
 def gathered(where: Or) -> list[Expression]:
@@ -117,17 +134,19 @@ def gathered(where: Or) -> list[Expression]:
 class Compiler:
     """Compiles for one moment: ``at`` a change number, or None for now.
 
-    ``keys(databases, types, code)`` gives the numbers of a parameter in a scope; ``probe(select, values)`` the number
-    of rows a SELECT yields.
+    ``keys(databases, types, code)`` gives the numbers of a parameter in a scope, ``kinds(databases, types)`` the
+    databases and the types there have been in it, ``probe(select, values)`` the number that a SELECT yields.
     """
 
     def __init__(
         self,
         keys: Callable[[tuple[str, ...], tuple[str, ...], str], tuple[int, ...]],
+        kinds: Callable[[tuple[str, ...], tuple[str, ...]], tuple[list[str], list[str]]],
         at: int | None,
         probe: Probe,
     ) -> None:
         self._keys = keys
+        self._kinds = kinds
         self._at = at
         self._probe = probe
 
@@ -139,17 +158,13 @@ class Compiler:
         keys = [self._key(order, scope) for order in query.order]
         names = [f"k{place}" for place in range(len(keys))]
         text, values = self._members(query.where, scope, keys)
-        ordering = "".join(
-            f"{name} IS NULL, {name}{' DESC' if order.descending else ''}, "
-            for name, order in zip(names, query.order, strict=True)
-        )
         if query.after is not None:
             after = self._after(names, query.order, query.after)
             if keys:
                 text, values = f"SELECT * FROM ({text}) WHERE {after.text}", values + after.values
             else:
                 text, values = f"{text} AND x.seq > ?", (*values, *after.values)
-        return Sql(f"{text} ORDER BY {ordering}{'seq' if keys else 'x.seq'} LIMIT ?", (*values, query.limit))
+        return Sql(f"{text} ORDER BY {ordering(query)}{'seq' if keys else 'x.seq'} LIMIT ?", (*values, query.limit))
 
     def count(self, query: Query) -> Sql:
         """The number of rows."""
@@ -169,7 +184,8 @@ class Compiler:
         else:
             column = "max(e.high)" if order.descending else "min(e.low)"
         key = one_of("e.key", keys)
-        return Sql(f"(SELECT {column} FROM {order.shape} e WHERE e.seq = x.seq AND {key.text})", key.values)
+        entries = f"{order.shape} e INDEXED BY {order.shape}_seq"
+        return Sql(f"(SELECT {column} FROM {entries} WHERE e.seq = x.seq AND {key.text})", key.values)
 
     def _after(self, names: list[str], orders: tuple[Order, ...], after: tuple[Any, ...]) -> Sql:
         """Behind the row with these sort keys; rows without a key are last."""
@@ -188,19 +204,19 @@ class Compiler:
     # --- sets ---------------------------------------------------------------------------------------------------------
 
     def _members(self, where: Expression, scope: Scope, keys: Sequence[Sql] = ()) -> Sql:
-        """``SELECT DISTINCT x.seq AS seq, k0, ... FROM source x WHERE ...``: the versions for which ``where`` holds."""
+        """``SELECT x.seq AS seq, k0, ... FROM source x WHERE ...``: the versions for which ``where`` holds."""
         parts = list(where.parts) if isinstance(where, And) else [where]
         sources = [(place, source) for place, part in enumerate(parts) if (source := self._source(part, scope))]
-        chosen, (text, values) = self._rarest(sources) if sources else (-1, self._everything(scope))
+        chosen, (text, values, unique) = self._rarest(sources) if sources else (-1, self._everything(scope))
         columns = "".join(f", {key.text} AS k{place}" for place, key in enumerate(keys))
         values = tuple(value for key in keys for value in key.values) + values
         checks = [self._check(part, scope) for place, part in enumerate(parts) if place != chosen]
         if checks:
             check = joined("AND", checks)
             text, values = f"{text} AND {check.text}", values + check.values
-        return Sql(f"SELECT DISTINCT x.seq AS seq{columns} FROM {text}", values)
+        return Sql(f"SELECT {'' if unique else 'DISTINCT '}x.seq AS seq{columns} FROM {text}", values)
 
-    def _rarest(self, sources: list[tuple[int, Sql]]) -> tuple[int, Sql]:
+    def _rarest(self, sources: list[tuple[int, Source]]) -> tuple[int, Source]:
         if len(sources) == 1:
             return sources[0]
         for most in PROBES:
@@ -216,14 +232,19 @@ class Compiler:
                 return next(entry for entry in sources if entry[0] == place)
         return sources[0]
 
-    def _everything(self, scope: Scope) -> Sql:
-        """All resources of the scope."""
-        text, values = self._alive("x")
-        for column, wanted in (("x.type", scope.types), ("x.database", scope.databases)):
-            if wanted:
-                among = one_of(column, wanted)
-                text, values = f"{text} AND {among.text}", values + among.values
-        return Sql(f"version x WHERE {text}", values)
+    def _everything(self, scope: Scope, also: Sql | None = None) -> Source:
+        """All resources of the scope; with ``also``, those whose id meets it."""
+        databases, types = self._kinds(scope.databases, scope.types)
+        if not types:
+            return NOTHING
+        conditions = [self._alive("x"), one_of("x.database", databases), one_of("x.type", types)]
+        if also is None:
+            index = "version_live" if self._at is None else "version_kind"
+        else:
+            index = "version_current" if self._at is None else "version_number"
+            conditions.append(also)
+        whole = joined("AND", conditions)
+        return Source(f"version x INDEXED BY {index} WHERE {whole.text}", whole.values, unique=True)
 
     def _alive(self, alias: str) -> Sql:
         """The row of ``version`` is current, and no deletion."""
@@ -243,56 +264,46 @@ class Compiler:
             (self._at, self._at),
         )
 
-    def _source(self, where: Expression, scope: Scope) -> Sql | None:
+    def _source(self, where: Expression, scope: Scope) -> Source | None:
         """``... x WHERE ...`` that enumerates (perhaps more than once) the versions; None if only a check can tell."""
         if isinstance(where, Match):
             return self._match_source(where, scope)
         if isinstance(where, Ids):
-            ids = one_of("x.id", where.ids)
-            everything = self._everything(scope)
-            return Sql(f"{everything.text} AND {ids.text}", everything.values + ids.values)
+            return self._everything(scope, one_of("x.id", where.ids)) if where.ids else NOTHING
         if isinstance(where, Chain):
             return self._entries(where.param, scope, self._refers(where, "x"))
         if isinstance(where, Reverse):
-            everything = self._everything(scope)
             named = self._named(where)
-            return Sql(f"{everything.text} AND (x.type, x.id) IN ({named.text})", everything.values + named.values)
+            return self._everything(scope, Sql(f"(x.type, x.id) IN ({named.text})", named.values))
         if isinstance(where, Or):
             return self._either_source(where, scope)
         if isinstance(where, And) and any(self._source(part, scope) for part in where.parts):
             members = self._members(where, scope)
-            return Sql(f"({members.text}) x WHERE 1", members.values)
+            return Source(f"({members.text}) x WHERE 1", members.values, unique=True)
         return None
 
-    def _either_source(self, where: Or, scope: Scope) -> Sql | None:
-        selects = []
+    def _either_source(self, where: Or, scope: Scope) -> Source | None:
+        sources = []
         for part in gathered(where):
             source = self._source(part, scope)
             if source is None:
                 return None
-            selects.append(Sql(f"SELECT x.seq AS seq FROM {source.text}", source.values))
-        if not selects:
-            return Sql("version x WHERE 0")
-        if len(selects) == 1:
-            return Sql(selects[0].text.removeprefix("SELECT x.seq AS seq FROM "), selects[0].values)
-        whole = union(selects)
-        return Sql(f"({whole.text}) x WHERE 1", whole.values)
+            sources.append(source)
+        return united(sources)
 
-    def _match_source(self, where: Match, scope: Scope) -> Sql:
-        if not isinstance(where.test, Exists):
-            return self._entries(where.param, scope, self._test(where.test, "x"), table=_table(where.test))
-        either = [self._entries(where.param, scope, TRUE, table=table) for table in ("term", "range")]
-        whole = union([Sql(f"SELECT x.seq AS seq FROM {source.text}", source.values) for source in either])
-        return Sql(f"({whole.text}) x WHERE 1", whole.values)
+    def _match_source(self, where: Match, scope: Scope) -> Source:
+        if isinstance(where.test, Exists):
+            return united([self._entries(where.param, scope, TRUE, table) for table in ("term", "range")])
+        source = self._entries(where.param, scope, self._test(where.test, "x"), _table(where.test))
+        exact = isinstance(where.test, Equals) and where.test.system is not None
+        return source._replace(unique=source.unique or exact)
 
-    def _entries(self, param: str, scope: Scope, test: Sql, table: str = "term") -> Sql:
+    def _entries(self, param: str, scope: Scope, test: Sql, table: str = "term") -> Source:
         keys = self._keys(scope.databases, scope.types, param)
         if not keys:
-            return Sql("version x WHERE 0")
-        key, current = one_of("x.key", keys), self._current("x")
-        return Sql(
-            f"{table} x WHERE {key.text} AND {test.text} AND {current.text}", key.values + test.values + current.values
-        )
+            return NOTHING
+        whole = joined("AND", [one_of("x.key", keys), test, self._current("x")])
+        return Source(f"{table} x WHERE {whole.text}", whole.values)
 
     # --- conditions ---------------------------------------------------------------------------------------------------
 
@@ -328,9 +339,9 @@ class Compiler:
         keys = self._keys(scope.databases, scope.types, param)
         if not keys:
             return FALSE
-        key = one_of("e.key", keys)
+        key, entries = one_of("e.key", keys), f"{table} e INDEXED BY {table}_seq"
         return Sql(
-            f"EXISTS (SELECT 1 FROM {table} e WHERE e.seq = x.seq AND {key.text} AND {test.text})",
+            f"EXISTS (SELECT 1 FROM {entries} WHERE e.seq = x.seq AND {key.text} AND {test.text})",
             key.values + test.values,
         )
 
