@@ -97,9 +97,9 @@ def strip(value: Any, key: str = "") -> Any:
     stripped: Json = {}
     for name, item in value.items():
         literal = name.startswith(("fixed", "pattern", "defaultValue"))
-        kept = item if literal else None if name in PROSE else strip(item, name)
-        if kept not in (None, [], {}):
-            stripped[name] = kept
+        part: Any = item if literal else None if name in PROSE else strip(item, name)
+        if part not in (None, [], {}):
+            stripped[name] = part
     return stripped
 
 

@@ -75,7 +75,9 @@ def _report(path: Path, valid: bool, findings: Iterable[located.Located], langua
     for finding in sorted(findings, key=lambda one: RANK[one.severity]):
         place = f"line {finding.line} column {finding.column}" if finding.line else ""
         message = finding.message.get(language, finding.message["en"])
-        typer.echo(f"  {finding.severity:<11} {finding.expression}  {place}\n              {message} ({finding.clause})")
+        typer.echo(
+            f"  {finding.severity:<11} {finding.expression}  {place}\n              {message} ({finding.clause})"
+        )
         mend = finding.mend.get(language, "")
         if mend and finding.severity in ("fatal", "error"):
             typer.echo(f"              -> {mend}")

@@ -83,15 +83,9 @@ def _scan(text: str, max_depth: int) -> Iterator[tuple[tuple[Key, ...], int]]:
                 yield tuple(path), offset
             expect = _enter(token, closers, path, names, max_depth, offset)
         elif expect in ("name", "first name") and kind == "string":
-            name = _unescape(token)
-            if name in names[-1]:
-                raise _Fault(f'The member "{name}" occurs twice in one object.', offset)
-            names[-1].add(name)
-            path[-1] = name
+            path[-1] = _name(token, names[-1], offset)
             yield tuple(path), offset
-            offset = _skip(text, offset + len(token))
-            if text[offset : offset + 1] != ":":
-                raise _Fault("A colon is expected after the name of a member.", offset)
+            offset = _colon(text, offset + len(token))
             token, expect = ":", "value"
         elif token in ("}", "]"):
             if expect in ("name", "value") or not closers or closers.pop() != token:
@@ -104,6 +98,21 @@ def _scan(text: str, max_depth: int) -> Iterator[tuple[tuple[Key, ...], int]]:
         else:
             raise _Fault(f"{token[:40]} does not fit here.", offset)
         offset = _skip(text, offset + len(token))
+
+
+def _name(token: str, seen: set[str], offset: int) -> str:
+    name = _unescape(token)
+    if name in seen:
+        raise _Fault(f'The member "{name}" occurs twice in one object.', offset)
+    seen.add(name)
+    return name
+
+
+def _colon(text: str, offset: int) -> int:
+    found = _skip(text, offset)
+    if text[found : found + 1] != ":":
+        raise _Fault("A colon is expected after the name of a member.", found)
+    return found
 
 
 def _enter(token: str, closers: list[str], path: list[Key], names: list[set[str]], max_depth: int, offset: int) -> str:
@@ -134,7 +143,7 @@ def _token(text: str, offset: int) -> tuple[str, str]:
             raise _Fault("The text ends in the middle of a value.", offset)
         if text[offset] == '"':
             raise _Fault("The string is not closed, or holds a control character or an unknown escape.", offset)
-        raise _Fault(f"{text[offset : offset + 20].split()[0]} is not JSON.", offset)
+        raise _Fault(f"{text[offset : offset + 1]!r} is not JSON.", offset)
     kind, token = match.lastgroup or "", match.group()
     if kind == "number" and (len(token) > 1024 or len(token.lower().partition("e")[2]) > 6):
         raise _Fault("The number is out of range.", offset)

@@ -46,7 +46,9 @@ def _json_operation(document: Any, operation: Json, at: str) -> Any:
             return _remove(document, path, at)[0]
         case "replace":
             _get(document, path, at)
-            return _add(_remove(document, path, at)[0] if path else None, path, copy.deepcopy(_value(operation, at)), at)
+            return _add(
+                _remove(document, path, at)[0] if path else None, path, copy.deepcopy(_value(operation, at)), at
+            )
         case "move":
             source = _pointer(operation.get("from"), at)
             if path[: len(source)] == source and path != source:
@@ -134,7 +136,9 @@ def fhirpath_patch(resource: Json, parameters: Json) -> Json:
     """
     operations = parameters.get("parameter", [])
     if parameters.get("resourceType") != "Parameters" or len(operations) > MAX_OPERATIONS:
-        raise HubError("structure", f"A FHIRPath Patch is a Parameters resource with at most {MAX_OPERATIONS} operations.")
+        raise HubError(
+            "structure", f"A FHIRPath Patch is a Parameters resource with at most {MAX_OPERATIONS} operations."
+        )
     patched = copy.deepcopy(resource)
     for index, operation in enumerate(operations):
         at = f"Parameters.parameter[{index}]"
@@ -166,7 +170,7 @@ def _one(resource: Json, path: str, at: str) -> Node:
 
 
 def _content(part: Json | None, model: str, at: str) -> tuple[Any, Any]:
-    """The value of a part and, for a primitive, its companion; parts of parts make an element without a type of its own."""
+    """The value of a part and, for a primitive, its companion; parts of parts make an element defined in place."""
     if part is None:
         raise HubError("structure", "The operation has no value.", at)
     if "part" not in part:
@@ -221,7 +225,7 @@ def _fhir_add(resource: Json, path: str, parts: dict[Any, Json], at: str) -> Non
     if not isinstance(name, str) or not isinstance(node.value, dict):
         raise HubError("structure", "add needs the name of an element of an object.", at)
     part = parts.get("value")
-    key, model, _ = _member(node.model, name, part or {}, at)
+    _, model, _ = _member(node.model, name, part or {}, at)
     value, extra = _content(part, model, at)
     _put(node.value, node.model, name, part or {}, value, extra, at)
 

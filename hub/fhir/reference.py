@@ -110,6 +110,12 @@ def _mapped(text: str, mapping: Mapping[str, str]) -> str:
 
 @cache
 def _uri_names() -> frozenset[str]:
-    """JSON member names that hold a uri, url, oid or uuid somewhere in R4 (canonicals are no references to instances)."""
-    names = {"url", "uri", "instantiatesUri", "implicitRules", "source", "endpoint", "document", "valueUri", "valueUrl"}
-    return frozenset(names)
+    """The JSON member names that hold a uri or url in R4 (a canonical is no reference to an instance)."""
+    names: set[str] = set()
+    for kind in definitions.load().types:
+        structure = definitions.load().structure(kind)
+        for element in structure["snapshot"]["element"] if structure else ():
+            name = element["path"].rpartition(".")[2]
+            for code in (item["code"] for item in element.get("type", ()) if item["code"] in ("uri", "url")):
+                names.add(name.replace("[x]", code.capitalize()))
+    return frozenset(names - {"system", "reference"})

@@ -55,7 +55,7 @@ def instant(microseconds: int) -> str:
 def _calendar(text: str, zone: tzinfo) -> tuple[int, int]:
     """The interval of a year, month or day."""
     numbers = [int(part) for part in text.split("-")]
-    first = date(*(*numbers, 1, 1)[:3])  # type: ignore[arg-type]
+    first = date(*(*numbers, 1, 1)[:3])
     if len(numbers) == 3:
         after = first.toordinal() + 1
     elif len(numbers) == 1 or first.month == 12:

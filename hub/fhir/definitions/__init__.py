@@ -21,8 +21,9 @@ LIMIT_BYTES = 64_000_000
 class Definitions:
     """The definitions of one FHIR version, found by canonical url.
 
-    ``header`` has source, version, licence and sha256 of the archive the artefact was built from; ``types`` gives each base
-    type name its kind (abstract, primitive-type, complex-type, resource); ``resource_types`` are the 146 concrete ones.
+    ``header`` has source, version, licence and sha256 of the archive the artefact was built from; ``types`` gives each
+    base type name its kind (abstract, primitive-type, complex-type, resource); ``resource_types`` are the 146 concrete
+    ones.
     """
 
     def __init__(self, artefact: bytes) -> None:

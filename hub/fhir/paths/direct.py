@@ -108,7 +108,7 @@ def _steps(steps: tuple[Stage, ...]) -> Callable[[dict[str, Any]], list[Any]]:
         return lambda resource: [item for item in plain(resource) if item.get(name) == wanted]
     if not before:
         if many:
-            return lambda resource: resource[key] if key in resource else []
+            return lambda resource: resource.get(key, [])
         return lambda resource: [resource[key]] if key in resource else []
     inner = _steps(tuple(before))
     if many:

@@ -33,7 +33,7 @@ def get_value(scope: Scope, items: Items) -> Items:
 
 
 def resolve(scope: Scope, items: Items) -> Items:
-    """``resolve()``: contained resources, Bundle entries, then the resolver; else what the reference says of its type."""
+    """``resolve()``: contained resources, then the resolver; without one, what the reference says of its type."""
     found: Items = []
     for item in items:
         target = _target(item)

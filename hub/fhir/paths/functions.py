@@ -1,4 +1,4 @@
-"""Functions on collections: existence, filtering, subsetting, combining, tree, logic (FHIRPath 2.0, 5.1 to 5.4, 5.8)."""
+"""Functions on collections: existence, filtering, subsetting, combining, tree, logic (FHIRPath 2.0, 5.1-5.4, 5.8)."""
 
 from __future__ import annotations
 

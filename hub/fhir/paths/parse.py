@@ -256,7 +256,7 @@ class _Parser:
         return tree
 
     def _type(self) -> str:
-        parts = []
+        parts: list[str] = []
         while not parts or self._take("."):
             kind, text, offset = self._next()
             if kind not in ("name", "delimited"):

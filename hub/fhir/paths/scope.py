@@ -282,7 +282,7 @@ def _system_name(item: Any) -> str:
 
 
 def is_type(item: Any, name: str) -> bool:
-    """Whether the item is of that type or of a subtype; ``name`` may be qualified (``FHIR.Patient``, ``System.String``)."""
+    """Whether the item is of that type or a subtype; it may be qualified (``FHIR.Patient``, ``System.String``)."""
     space, _, local = name.rpartition(".")
     info = type_info(item)
     if info.namespace == "System":

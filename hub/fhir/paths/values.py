@@ -75,7 +75,7 @@ _HIGH = (9999, 12, 31, 23, 59, Decimal("59.999"))
 
 @dataclass(frozen=True, slots=True)
 class Temporal:
-    """A date, dateTime or time of a precision: ``parts`` holds year..second (of a time hour..second) as far as known."""
+    """A date, dateTime or time: ``parts`` holds year..second (of a time hour..second) as far as the precision goes."""
 
     kind: str
     parts: tuple[Any, ...]
@@ -147,8 +147,9 @@ class Temporal:
         turned: tuple[Any, ...] = (moment.seconds // 3600, moment.seconds // 60 % 60, seconds)[: len(clock)]
         if not calendar:
             return turned
-        day = date(*[*calendar, 1, 1][:3]) + timedelta(days=moment.days)
-        return (day.year, day.month, day.day)[: len(calendar)] + turned
+        day = date(*_ymd(calendar)) + timedelta(days=moment.days)
+        moved: tuple[Any, ...] = (day.year, day.month, day.day)[: len(calendar)]
+        return moved + turned
 
     def plus(self, quantity: Quantity, sign: int = 1) -> Temporal | None:
         """Date arithmetic (FHIRPath 2.0, 6.6.7): None outside the years 1 to 9999."""
@@ -255,8 +256,13 @@ def _offset(zone: str | None) -> int | None:
     return -minutes if zone[0] == "-" else minutes
 
 
-def _calendar(parts: tuple[int, ...]) -> bool:
+def _ymd(parts: tuple[Any, ...]) -> tuple[int, int, int]:
     year, month, day = (*parts, 1, 1)[:3]
+    return year, month, day
+
+
+def _calendar(parts: tuple[int, ...]) -> bool:
+    year, month, day = _ymd(parts)
     return year > 0 and 1 <= month <= 12 and 1 <= day <= days_in_month(year, month)
 
 

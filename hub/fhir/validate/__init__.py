@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hub.fhir.definitions import CANONICAL, Definitions
@@ -17,8 +18,6 @@ from hub.fhir.validate.structure import Structure
 __all__ = ["Codes", "Finding", "Library", "Report", "Validator"]
 
 _CODED = frozenset({"code", "Coding", "CodeableConcept", "Quantity"})
-_MOMENTS = frozenset({"date", "dateTime", "instant"})
-_URIS = frozenset({"uri", "url", "canonical", "oid", "uuid"})
 
 
 # LOINC code of a vital sign -> profile (R4 Observation: vital signs).
@@ -64,6 +63,19 @@ class Validator:
         self._structure = Structure(definitions)
         self._terminology = terminology
         self._strict = strict
+        uri = partial(datatypes.uri, examples=not strict)
+        self._checks: dict[str, Callable[[Visit, Report], None]] = {
+            "Extension": self._extension,
+            "Reference": references.check,
+            "Attachment": datatypes.attachment,
+            "Identifier": datatypes.identifier,
+            "Coding": partial(codes.coding, codes=terminology),
+            "Quantity": partial(codes.quantity, codes=terminology),
+            "Bundle": bundles.check,
+            "xhtml": invariants.text,
+            **dict.fromkeys(("date", "dateTime", "instant"), datatypes.moment),
+            **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), uri),
+        }
 
     def __call__(self, resource: dict[str, Any]) -> list[dict[str, Any]]:
         """The findings as OperationOutcome.issue objects; [] for a good resource."""
@@ -82,34 +94,19 @@ class Validator:
     def _visit(self, visit: Visit, report: Report) -> None:
         """What an element or resource must satisfy beyond its structure."""
         invariants.check(visit, report, invariants.environment(visit.frame))
-        model = visit.model
         if not visit.element:
             invariants.contained(visit, report)
-            if model == "Bundle":
-                bundles.check(visit, report)
-            return
-        if model == "Extension":
-            url = extensions.check(visit, report, self.library, self._strict)
-            if url is not None:
-                self._conformance(visit, report).check(url, Item(Node(visit.value, model), visit.place))
-        elif model == "Reference":
-            references.check(visit, report)
-        elif model == "Attachment":
-            datatypes.attachment(visit, report)
-        elif model == "Identifier":
-            datatypes.identifier(visit, report)
-        elif model == "xhtml":
-            invariants.text(visit, report)
-        elif model in _URIS:
-            datatypes.uri(visit, report, not self._strict)
-        elif model in _MOMENTS:
-            datatypes.moment(visit, report)
-        elif model == "Coding":
-            codes.coding(visit, report, self._terminology)
-        elif model == "Quantity":
-            codes.quantity(visit, report, self._terminology)
-        if model in _CODED and "binding" in visit.element:
-            codes.binding(visit.element["binding"], visit.value, model, visit.place, report, self._terminology)
+        found = self._checks.get(visit.model)
+        if found is not None:
+            found(visit, report)
+        binding = visit.element.get("binding")
+        if binding and visit.model in _CODED:
+            codes.binding(binding, visit.value, visit.model, visit.place, report, self._terminology)
+
+    def _extension(self, visit: Visit, report: Report) -> None:
+        url = extensions.check(visit, report, self.library, self._strict)
+        if url is not None:
+            self._conformance(visit, report).check(url, Item(Node(visit.value, visit.model), visit.place))
 
     def _profiles(self, visit: Visit, asked: Sequence[str], report: Report) -> None:
         """meta.profile, the profiles asked for, and those that a vital sign's code implies."""

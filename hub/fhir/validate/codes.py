@@ -22,7 +22,7 @@ class Codes(Protocol):
         """Whether the code is in the value set; ``system`` "" means any; None when that cannot be said here."""
 
     def displays(self, system: str, code: str) -> tuple[str, ...] | None:
-        """The names of a code; () for a code that a completely known system does not have; None for an unknown system."""
+        """The names of a code; () for one that a completely known system does not have; None for an unknown system."""
 
 
 def coding(visit: Visit, report: Report, codes: Codes | None) -> None:
@@ -66,7 +66,7 @@ def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: R
 
     ``value`` is a code, Coding, CodeableConcept or Quantity.
     """
-    pairs = _pairs(value, model)
+    pairs = pairs_of(value, model)
     if codes is None or not pairs:
         return
     most = [item["valueCanonical"] for item in row.get("extension", ()) if item["url"] == _MAXIMUM]
@@ -82,7 +82,8 @@ def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: R
     report.add(f"binding-{strength}", place, value=shown, valueset=value_set, expected=value_set)
 
 
-def _pairs(value: Any, model: str) -> list[tuple[str, str]]:
+def pairs_of(value: Any, model: str) -> list[tuple[str, str]]:
+    """System and code of a code, Coding, CodeableConcept or Quantity."""
     if isinstance(value, str):
         return [("", value)]
     if not isinstance(value, dict):

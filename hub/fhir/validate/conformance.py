@@ -1,4 +1,4 @@
-"""Does a resource conform to a profile: cardinality, types, fixed and pattern values, bindings, invariants, children."""
+"""Does a resource conform to a profile: cardinality, types, fixed and pattern values, bindings, invariants."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub.fhir import json, paths
+from hub.fhir import json
 from hub.fhir.elements import is_primitive, options, supertypes, type_of
 from hub.fhir.paths.values import Node
 from hub.fhir.validate import codes, invariants, slicing
-from hub.fhir.validate.profiles import Library, Shape, base_constraints
+from hub.fhir.validate.profiles import Library, Shape
 from hub.fhir.validate.references import resolve
 from hub.fhir.validate.report import Frame, Place, Report, Visit
 
@@ -79,7 +79,8 @@ class Conformance:
         self._range(rules, item, profile)
         if "binding" in rules and item.node.model:
             codes.binding(rules["binding"], item.node.value, item.node.model, item.place, self.report, self.terminology)
-        self._invariants(rules, item)
+        if shape.constraints:
+            self._invariants(shape, item)
         for name, child in shape.children.items():
             self._element(child, children(item, name), item.place, profile)
 
@@ -159,19 +160,16 @@ class Conformance:
             self.report.add("profile-length", item.place, length=len(value), max=rules["maxLength"], profile=profile)
         for key, limit in rules.items():
             sign = {"minValue": -1, "maxValue": 1}.get(key[:8], 0)
-            if not sign or type(value) is not type(limit) and not (_number(value) and _number(limit)):
+            if not sign or (type(value) is not type(limit) and not (_number(value) and _number(limit))):
                 continue
             if isinstance(value, (int, str, decimal.Decimal)) and (value > limit if sign > 0 else value < limit):
                 expected = f"{'<=' if sign > 0 else '>='} {limit}"
                 self.report.add("profile-range", item.place, expected=expected, profile=profile)
 
-    def _invariants(self, rules: dict[str, Any], item: Item) -> None:
-        rows = [row for row in rules.get("constraint", ()) if (row["key"], row.get("expression", "")) not in base_constraints()]
-        if not rows:
-            return
+    def _invariants(self, shape: Shape, item: Item) -> None:
         env = invariants.environment(self.frame)
         visit = Visit({}, item.node.model, item.node.value, item.place, self.frame)
-        for constraint in invariants.compiled(rows):
+        for constraint in shape.constraints:
             invariants.evaluate(constraint, item.node, visit, self.report, env)
 
 
@@ -254,6 +252,3 @@ def _number(value: Any) -> bool:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.encode(value).decode()
     return text if len(text) <= 160 else text[:157] + "..."
-
-
-__all__ = ["Conformance", "Item", "children", "contains", "local", "paths", "same"]

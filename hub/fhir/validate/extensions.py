@@ -1,4 +1,4 @@
-"""Extensions: known or not, on the right element, modifier or not, with the value that their definition wants (R4 2.4)."""
+"""Extensions: known, on the right element, modifier or not (R4 2.4); their content is checked as a profile."""
 
 from __future__ import annotations
 

@@ -16,9 +16,7 @@ from hub.fhir.paths.scope import resource_node
 from hub.fhir.paths.values import Node
 from hub.fhir.validate.report import Frame, Report, Visit
 
-_IN_CODE = frozenset(
-    {"ele-1", "ext-1", "dom-2", "dom-3", "dom-4", "dom-5", "txt-1", "txt-2", "ref-1", "bdl-8"}
-)
+_IN_CODE = frozenset({"ele-1", "ext-1", "dom-2", "dom-3", "dom-4", "dom-5", "txt-1", "txt-2", "ref-1", "bdl-8"})
 # Expressions of R4 that do not say what their text means (errata).
 _MENDED = {"que-7": "operator = 'exists' implies (answer is boolean)"}
 _BEST_PRACTICE = "http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice"
@@ -94,11 +92,11 @@ def evaluate(constraint: Constraint, node: Node, visit: Visit, report: Report, e
 
 def environment(frame: Frame) -> paths.Env:
     """The FHIRPath environment of a resource; made once a frame."""
-    env = frame.facts.get("env")
+    env: paths.Env | None = frame.facts.get("env")
     if env is None:
         root = resource_node(frame.root.resource)
         env = frame.facts["env"] = paths.Env(resource_node(frame.resource), root=root)
-    return env  # type: ignore[no-any-return]
+    return env
 
 
 def contained(visit: Visit, report: Report) -> None:
@@ -111,7 +109,8 @@ def contained(visit: Visit, report: Report) -> None:
         if not isinstance(item, dict):
             continue
         place = ((visit.place, "contained"), index)
-        meta = item.get("meta") if isinstance(item.get("meta"), dict) else {}
+        found = item.get("meta")
+        meta: dict[str, Any] = found if isinstance(found, dict) else {}
         if item.get("contained"):
             _broken("dom-2", "A contained resource must not contain resources", place, report)
         if "versionId" in meta or "lastUpdated" in meta:
@@ -119,7 +118,12 @@ def contained(visit: Visit, report: Report) -> None:
         if meta.get("security"):
             _broken("dom-5", "A contained resource has no security label", place, report)
         if f"#{item.get('id')}" not in used and "#" not in _references(item):
-            _broken("dom-3", "Nothing refers to the contained resource, and it does not refer to its container", place, report)
+            _broken(
+                "dom-3",
+                "Nothing refers to the contained resource, and it does not refer to its container",
+                place,
+                report,
+            )
 
 
 def _broken(key: str, human: str, place: Any, report: Report) -> None:

@@ -17,6 +17,7 @@ from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.definitions import CANONICAL, Definitions
 from hub.fhir.elements import json_members, members
+from hub.fhir.validate.invariants import Constraint, compiled
 
 Json = dict[str, Any]
 MAX_BASES = 32
@@ -31,6 +32,7 @@ class Shape:
     name: str
     model: str = ""
     rules: Json = field(default_factory=dict)
+    constraints: tuple[Constraint, ...] = ()
     children: dict[str, Shape] = field(default_factory=dict)
     slices: dict[str, Shape] = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class Library:
             structure = self.structure(canonical)
             if structure is None or _is_base(structure):
                 return None
-            self._shapes[canonical] = self._build(structure, 0)
+            self._shapes[canonical] = prune(self._build(structure, 0))
         return self._shapes[canonical]
 
     def _build(self, structure: Json, depth: int) -> Shape:
@@ -122,6 +124,28 @@ class Library:
         if base is not None and not _is_base(base):
             shape = copy.deepcopy(self._build(base, depth + 1))
         return apply(shape, structure.get("differential", {}).get("element", []))
+
+
+_CHECKED = ("min", "max", "type", "binding", "slicing", "constraint", "maxLength")
+_VALUED = ("fixed", "pattern", "minValue", "maxValue")
+
+
+def prune(shape: Shape, base: Json | None = None, sliced: bool = False) -> Shape:
+    """Takes out what the base definition says already, so that a check only looks at what the profile adds."""
+    kept = {key: value for key, value in shape.rules.items() if key in _CHECKED or key.startswith(_VALUED)}
+    rows = [row for row in kept.pop("constraint", ()) if (row["key"], row.get("expression", "")) not in _known()]
+    shape.constraints = compiled(rows)
+    if base is not None and not sliced:
+        kept = {key: value for key, value in kept.items() if base.get(key) != value or key.startswith(_VALUED)}
+    shape.rules = kept
+    for name, child in list(shape.children.items()):
+        element = members(shape.model).get(name)
+        prune(child, element.definition if element is not None else None)
+        if not (child.rules or child.constraints or child.children or child.slices):
+            del shape.children[name]
+    for one in shape.slices.values():
+        prune(one, base, sliced=True)
+    return shape
 
 
 def _is_base(structure: Json) -> bool:
@@ -159,9 +183,9 @@ def _steps(element: Json, current: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def base_constraints() -> frozenset[tuple[str, str]]:
+def _known() -> frozenset[tuple[str, str]]:
     """Key and expression of every constraint of the base definitions; they are checked with the base."""
-    found = set()
+    found: set[tuple[str, str]] = set()
     loaded = definitions.load()
     for name in loaded.types:
         structure = loaded.structure(name)

@@ -10,7 +10,7 @@ from hub.fhir.validate.structure import Structure
 
 
 class QuickValidator:
-    """Compiled once from the base StructureDefinitions; used from any thread. Invariants and profiles are ``$validate``'s."""
+    """Compiled from the base StructureDefinitions; used from any thread. ``$validate`` has invariants and profiles."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._structure = Structure(definitions)

@@ -101,7 +101,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """An element that a later pass looks at: its definition, model and value, where it stands, and in which resource."""
+    """An element that a later pass looks at: its definition, model and value, where it stands, in which resource."""
 
     element: dict[str, Any]
     model: str
@@ -112,7 +112,7 @@ class Visit:
 
 @dataclass(slots=True)
 class Report:
-    """Collects the findings of one validation, at most ``LIMIT``, and the visits for later passes unless None."""
+    """Collects the findings of one validation, at most ``LIMIT``, and unless None the visits for later passes."""
 
     findings: list[Finding] = field(default_factory=list)
     visits: list[Visit] | None = None

@@ -10,8 +10,8 @@ from hub.fhir import paths
 from hub.fhir.elements import supertypes, type_of
 from hub.fhir.paths.values import Node
 from hub.fhir.reference import parse
+from hub.fhir.validate import codes, invariants
 from hub.fhir.validate import conformance as conform
-from hub.fhir.validate import invariants
 from hub.fhir.validate.profiles import Shape
 from hub.fhir.validate.references import resolve
 from hub.fhir.validate.report import Place
@@ -33,10 +33,12 @@ def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profi
     for name in names:
         rules = shape.slices[name].rules
         count = sum(one == name for one in assigned)
-        run.count({"min": _least(shape, rules), "max": rules.get("max", "*")}, f"{shape.name}:{name}", count, place, profile)
-    for item, name in zip(items, assigned, strict=True):
-        if name is not None:
-            run.slice_value(shape.slices[name], item, profile)
+        run.count(
+            {"min": _least(shape, rules), "max": rules.get("max", "*")}, f"{shape.name}:{name}", count, place, profile
+        )
+    for item, chosen in zip(items, assigned, strict=True):
+        if chosen is not None:
+            run.slice_value(shape.slices[chosen], item, profile)
     _arrangement(run, shape, slicing, items, assigned, names, profile)
 
 
@@ -98,13 +100,15 @@ def _matches(run: Conformance, shape: Shape, row: dict[str, str], item: Item, pr
         wanted = [str(one.get("code")) for one in rules.get("type", ())]
         return any(name in supertypes(type_of(node.model)) for node in nodes for name in wanted if node.model)
     if kind == "profile":
-        urls = [url for one in rules.get("type", ()) for url in (*one.get("profile", ()), *one.get("targetProfile", ()))]
+        urls = [
+            url for one in rules.get("type", ()) for url in (*one.get("profile", ()), *one.get("targetProfile", ()))
+        ]
         return any(run.conforms(url, conform.Item(node, item.place)) for node in nodes for url in urls)
     return _valued(run, rules, nodes, item, path)
 
 
 def _valued(run: Conformance, rules: dict[str, Any], nodes: list[Node], item: Item, path: str) -> bool:
-    """Discriminators value and pattern: some value has the fixed or pattern value, or a code of the required binding."""
+    """Discriminators value and pattern: a value has the fixed or pattern value, or a code of the required binding."""
     urls = [str(url).partition("|")[0] for one in rules.get("type", ()) for url in one.get("profile", ())]
     if path == "url" and item.node.model == "Extension" and urls:
         return item.node.value.get("url") in urls
@@ -116,7 +120,7 @@ def _valued(run: Conformance, rules: dict[str, Any], nodes: list[Node], item: It
     binding = rules.get("binding", {})
     if constants or binding.get("strength") != "required" or run.terminology is None:
         return bool(constants) or (bool(nodes) and rules.get("min", 0) > 0 and not binding)
-    pairs = [pair for node in nodes for pair in conform.codes._pairs(node.value, node.model)]
+    pairs = [pair for node in nodes for pair in codes.pairs_of(node.value, node.model)]
     return any(run.terminology.validate_code(binding["valueSet"], system, code) for system, code in pairs)
 
 

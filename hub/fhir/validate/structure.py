@@ -1,4 +1,4 @@
-"""Structure of a resource by the base definitions, compiled to closures: elements, cardinality, formats, required codes.
+"""Structure by the base definitions, compiled to closures: elements, cardinality, formats, required codes.
 
 One closure a model walks an object's members once. Whatever needs more than the object itself (invariants, references,
 profiles) is left to the passes after it.
@@ -52,10 +52,36 @@ class Structure:
         return found
 
     def _compile(self, model: str) -> Callable[[Json, Place, Report], None]:
-        elements = members(model)
+        table, required = self._tables(model)
+        if self._definitions.types.get(model) == "resource":
+            table["resourceType"] = (_nothing, "")
+        shown = model if "." in model else type_of(model)
+
+        def check(value: Json, place: Place, report: Report) -> None:
+            chosen: set[str] | None = None
+            for name, item in value.items():
+                entry = table.get(name)
+                if entry is None:
+                    report.add("element-unknown", (place, name), model=shown, name=name)
+                    continue
+                member, choice = entry
+                member(item, (place, name), report, value)
+                if choice:
+                    chosen = chosen if chosen is not None else set()
+                    if choice in chosen:
+                        report.add("choice-twice", (place, name), name=choice)
+                    chosen.add(choice)
+            for name, keys, least in required:
+                if keys[0] not in value and not any(key in value for key in keys):
+                    report.add("element-required", place, name=name, min=least)
+
+        return check
+
+    def _tables(self, model: str) -> tuple[dict[str, tuple[Member, str]], list[tuple[str, tuple[str, ...], int]]]:
+        """JSON member name -> check and choice it belongs to; the required elements with their member names and min."""
         table: dict[str, tuple[Member, str]] = {}
         required: list[tuple[str, tuple[str, ...], int]] = []
-        for element in elements.values():
+        for element in members(model).values():
             choice = element.name if len(element.models) > 1 else ""
             for key, to in element.models.items():
                 table[key] = (self._member(element, key, to), choice)
@@ -64,31 +90,7 @@ class Structure:
             if element.definition["min"] > 0:
                 keys = tuple(found for key in element.models for found in (key, "_" + key))
                 required.append((element.name, keys, element.definition["min"]))
-        is_resource = self._definitions.types.get(model) == "resource"
-        type_name = type_of(model)
-
-        def check(value: Json, place: Place, report: Report) -> None:
-            seen: list[str] | None = None
-            for name, item in value.items():
-                entry = table.get(name)
-                if entry is None:
-                    if name != "resourceType" or not is_resource:
-                        _unknown(name, type_name if "." not in model else model, place, report)
-                    continue
-                member, choice = entry
-                member(item, (place, name), report, value)
-                if choice:
-                    if seen is None:
-                        seen = [choice]
-                    elif choice in seen:
-                        report.add("choice-twice", (place, name), name=choice)
-                    else:
-                        seen.append(choice)
-            for name, keys, least in required:
-                if keys[0] not in value and not any(key in value for key in keys):
-                    report.add("element-required", place, name=name, min=least)
-
-        return check
+        return table, required
 
     # --- members ------------------------------------------------------------------------------------------------------
 
@@ -102,7 +104,11 @@ class Structure:
             return self.resource
         if is_primitive(model):
             plain = self._bound_code(element, self._primitives[model], model)
-            return _visited(plain, element.definition, model) if _watched(element, model, self._definitions.codes) else plain
+            return (
+                _visited(plain, element.definition, model)
+                if _watched(element, model, self._definitions.codes)
+                else plain
+            )
         coded = self._bound_coding(element, model)
         type_name = type_of(model)
         models, compile_, definition = self._models, self.model, element.definition
@@ -134,7 +140,7 @@ class Structure:
         def check(value: Json, place: Place, report: Report) -> None:
             codings = value.get("coding", ()) if model == "CodeableConcept" else (value,)
             pairs = [(one.get("system"), one.get("code")) for one in codings if type(one) is dict]
-            if any(code in systems.get(system, ()) for system, code in pairs):
+            if any(code in systems.get(str(system), ()) for system, code in pairs):
                 return
             if any(code is not None for _, code in pairs):
                 shown = ", ".join(f"{system}|{code}" for system, code in pairs)
@@ -194,6 +200,10 @@ def _visited(item: Item, definition: Json, model: str) -> Item:
             report.visits.append(Visit(definition, model, value, place, report.frame))
 
     return check
+
+
+def _nothing(value: Any, place: Place, report: Report, owner: Json) -> None:
+    """resourceType has been looked at before its members are."""
 
 
 def _role(outer: Frame | None, place: Place) -> str:
@@ -258,7 +268,3 @@ def _companion(structure: Structure, key: str, many: bool) -> Member:
                     one(item, (place, index), report)
 
     return check
-
-
-def _unknown(name: str, model: str, place: Place, report: Report) -> None:
-    report.add("element-unknown", (place, name), model=model, name=name)
