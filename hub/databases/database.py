@@ -64,11 +64,13 @@ class Databases:
 
     def prepare(self, resource: Resource) -> Prepared:
         """The costly part of a write, without looking at what is stored: call it outside the transaction."""
-        rest = {name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")}
+        return self._prepared(resource, _body(resource))
+
+    def _prepared(self, resource: Resource, body: bytes) -> Prepared:
         entries = self.indexer.entries(resource)
         if (derive := self._derived.get(resource["resourceType"])) is not None:
             entries = Entries((*entries.terms, *derive(resource)), entries.ranges)
-        return Prepared(self.owner(resource), entries, json.encode(rest)[1:-1])
+        return Prepared(self.owner(resource), entries, body)
 
     def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None:
         """Index resources of a type by further terms, under parameters that no search can name (MPI blocking keys)."""
@@ -95,9 +97,10 @@ class Databases:
         type, id = resource["resourceType"], check_id(resource)
         current = tx.read(type, id)
         _check_version(current, type, id, expected)
-        ready = prepared or self.prepare(resource)
-        if current is not None and not current.deleted and _same(current, resource, ready.body):
+        body = prepared.body if prepared else _body(resource)
+        if current is not None and not current.deleted and _same(current, resource, body):
             return current, False
+        ready = prepared or self._prepared(resource, body)
         version = 1 if current is None else current.version + 1
         updated = self._moment(now, current)
         put = Put(
@@ -147,6 +150,12 @@ class Databases:
     def _moment(self, now: int | None, current: Version | None) -> int:
         moment = self._clock() if now is None else now
         return max(moment // MILLISECOND * MILLISECOND, current.updated if current else 0)
+
+
+def _body(resource: Resource) -> bytes:
+    """The members that are the sender's, as JSON text without the braces."""
+    rest = {name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")}
+    return json.encode(rest)[1:-1]
 
 
 def check_id(resource: Resource) -> str:
