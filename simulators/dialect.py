@@ -53,7 +53,7 @@ class Dialect:
         """The FHIR system of the patient numbers: the authority's OID, else its namespace as a name of ours."""
         if len(self.authority) > 1:
             return f"urn:oid:{self.authority[1]}"
-        return f"https://region-hub.example/fhir/authority/{self.authority[0]}/patient-id"
+        return f"https://region-hub.example/fhir/authority/{self.facility}/{self.authority[0]}"
 
 
 @cache

@@ -123,7 +123,11 @@ class Hospital:
         ]
         if trigger in ("A03", "A08"):
             condition = visit.condition
-            segments.append(self._segment("DG1", {1: "1", 3: (condition["code"], condition["title"], "I10"), 6: "F"}))
+            segments.append(
+                self._segment(
+                    "DG1", {1: "1", 3: (condition["code"], condition["title"], "I10"), 5: self._time(at), 6: "F"}
+                )
+            )
         if self.dialect.zsegment:
             segments.append(self._segment(self.dialect.zsegment, {1: "1", 2: "城乡居民医保"}))
         return segments

@@ -10,7 +10,7 @@ import csv
 import datetime
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import islice
@@ -21,6 +21,8 @@ TODAY = datetime.date(2026, 11, 1)
 """The day on which the ages hold; the simulated days follow it."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK = "10X98765432"
+TWINS = 0.015
+"""Share of births that are twin births (ours)."""
 ETHNIC = (("01", "汉族", 966), ("03", "回族", 12), ("07", "彝族", 10), ("06", "苗族", 7), ("15", "土家族", 5))
 """GB/T 3304 code, name, share in per mille (ours)."""
 
@@ -124,6 +126,8 @@ class _Member:
     sex: str
     age: int
     family: tuple[str, str]
+    days: int
+    """Days since the last birthday."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +149,33 @@ def home_of(seed: int, household: int) -> Home:
 
 
 def _household(stream: Stream) -> list[_Member]:
-    """One to five people: a couple or one adult, children who could be theirs, now and then a grandparent."""
+    """One to six people: a couple or one adult, children who could be theirs, twins too, now and then a grandparent."""
     names, shares = _surnames()
     age = stream.between(22, 86)
-    father = _Member("head", "male", age, stream.weighted(names, shares))
-    mother = _Member("spouse", "female", max(20, age - stream.between(-3, 6)), stream.weighted(names, shares))
+
+    def member(role: str, sex: str, years: int, family: tuple[str, str] | None = None) -> _Member:
+        return _Member(role, sex, years, family or stream.weighted(names, shares), stream.below(365))
+
+    father = member("head", "male", age)
+    mother = member("spouse", "female", max(20, age - stream.between(-3, 6)))
     if stream.chance(0.25):
-        return [father if stream.chance(0.5) else _Member("head", "female", age, mother.family)]
+        return [father if stream.chance(0.5) else member("head", "female", age, mother.family)]
     members = [father, mother]
     for _ in range(stream.weighted((0, 1, 2, 3), (3, 5, 3, 1)) if mother.age < 60 else 0):
-        child_age = mother.age - stream.between(20, 38)
-        if 0 <= child_age <= 24:
-            members.append(_Member("child", stream.pick(("male", "female")), child_age, father.family))
+        years = mother.age - stream.between(20, 38)
+        if 0 <= years <= 24:
+            child = member("child", stream.pick(("male", "female")), years, father.family)
+            members.append(child)
+            if stream.chance(TWINS):
+                members.append(replace(child, sex=stream.weighted((child.sex, "male", "female"), (2, 1, 1))))
     if father.age < 50 and stream.chance(0.2):
-        members.append(_Member("parent", "female", father.age + stream.between(21, 35), stream.weighted(names, shares)))
+        members.append(member("parent", "female", father.age + stream.between(21, 35)))
     return members
 
 
 def _resident(seed: int, index: int, household: int, home: Home, member: _Member, taken: set[str]) -> Resident:
     stream = Stream(seed, "resident", index)
-    born = TODAY - datetime.timedelta(days=member.age * 365 + member.age // 4 + stream.below(365))
+    born = TODAY - datetime.timedelta(days=member.age * 365 + member.age // 4 + member.days)
     characters, weights = _characters(member.sex, born.year)
     given = [stream.weighted(characters, weights) for _ in range(1 if stream.chance(0.13) else 2)]
     number = _number(stream, home.county.code, born, member.sex, taken)

@@ -179,7 +179,7 @@ class HealthCards:
                 person = {**card.person, "identifier": [*card.person["identifier"], bound]}
                 self._databases.put(tx, person, method="PUT", now=now)
                 for patient in self._linker.patients_numbered(tx, key):
-                    self._linker.link(tx, patient, now=now)
+                    self._linker.relink(tx, patient, now=now)
             return self._card(tx, text)
 
         return self._store.write(work)

@@ -19,6 +19,7 @@ CARD_INDEX = re.compile(r"([0-9A-F]{64})(?::.*)?", re.DOTALL)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK = "10X98765432"
 _EARLIEST_YEAR = 1850
+_NEWBORN = re.compile(r"之[大小长次双]?[子女婴][0-9一二甲乙a-b]?$|新生儿|婴儿|毛毛$")
 _LONGEST = 256
 """Longer texts are no identifier or name of a person; normalising them would only cost time."""
 _DOTS = str.maketrans(dict.fromkeys("\u2022\u30fb\u2027\uff0e\u22c5\u2219", "·"))
@@ -72,6 +73,11 @@ def name_form(text: str) -> str:
     """A name for comparison: NFKC, one kind of middle dot, no spaces, case folded."""
     folded = unicodedata.normalize("NFKC", text[:_LONGEST]).translate(_DOTS).casefold()
     return unicodedata.normalize("NFKC", "".join(folded.split()))
+
+
+def is_newborn(form: str) -> bool:
+    """Whether a name is that of a child without its own: somebody's son or daughter (王芳之子), a newborn."""
+    return _NEWBORN.search(form) is not None
 
 
 def name_text(name: dict[str, Any]) -> str:

@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hub.mpi import compare, hanzi
+from hub.mpi import compare, golden, hanzi
 from hub.mpi.rules import Key, Rules
 from hub.search.expression import Term
+from hub.store.protocol import Version
 
 BLOCK = "mpi:block"
 """Parameter of the index entries that hold blocking keys; no search parameter of FHIR can have this name."""
-NEWBORN_MARK = re.compile(r"之[大小长次双]?[子女婴]|新生儿|婴儿|毛毛$")
 ANONYMOUS = re.compile(r"无名|未知|不详|unknown|^某|匿名|^xxx", re.IGNORECASE)
 PLACEHOLDER_DATES = frozenset({"1900-01-01", "1970-01-01", "1901-01-01", "0001-01-01"})
 _DIGITS = re.compile(r"\D+")
 _ID_LIKE = re.compile(r"[0-9X]{15,19}")
-_WILD = re.compile(r"[*?？＊\ufffd]")
 _COUNTY = re.compile(r"(?:.*?(?:省|自治区))?(?:.*?[市州盟])?(.*?[县区市旗])")
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """A Patient in normal form. Empty text or set: nothing known. ``ids`` are valid resident ID numbers, ``wrong_ids``
-    texts in their place that are not valid; ``source`` the system of the hospital's own number."""
+    texts in their place that are not valid; ``cards`` all other identifiers that decide;
+    ``merged`` the Patients that the hospital says are the same record."""
 
     reference: str
-    keys: frozenset[tuple[str, str]]
+    regional: tuple[Key, ...]
+    local: tuple[Key, ...]
+    cards: frozenset[str]
     ids: frozenset[str]
     wrong_ids: frozenset[str]
     names: tuple[str, ...]
@@ -44,7 +47,13 @@ class Features:
     county: str
     newborn: bool
     anonymous: bool
-    source: str
+    merged: frozenset[str]
+    blocks: frozenset[str] = frozenset()
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The systems of the hospitals' own numbers."""
+        return frozenset(key.system for key in self.local)
 
     @property
     def named(self) -> bool:
@@ -60,9 +69,11 @@ def compile_patient(patient: dict[str, Any], rules: Rules) -> Features:
     born = patient.get("birthDate", "")
     address = next((_address(one) for one in patient.get("address", ()) if _address(one)), "")
     ids = frozenset(key.value for key in regional if key.kind is not None and key.kind.single)
-    return Features(
+    features = Features(
         reference=f"Patient/{patient.get('id', '')}",
-        keys=frozenset((key.system, key.value) for key in regional),
+        regional=regional,
+        local=local,
+        cards=frozenset(key.value for key in regional if key.value not in ids),
         ids=ids,
         wrong_ids=_wrong_ids(patient, rules) if not ids else frozenset(),
         names=names,
@@ -72,14 +83,11 @@ def compile_patient(patient: dict[str, Any], rules: Rules) -> Features:
         phones=_phones(patient),
         address=address,
         county=_county(address),
-        newborn=any(NEWBORN_MARK.search(name) for name in names),
+        newborn=any(map(compare.is_newborn, names)),
         anonymous=any(ANONYMOUS.search(name) for name in names),
-        source=_source(local),
+        merged=frozenset(golden.merged_with(patient)),
     )
-
-
-def _source(local: tuple[Key, ...]) -> str:
-    return local[0].system if local else ""
+    return replace(features, blocks=_blocks(features))
 
 
 def _wrong_ids(patient: dict[str, Any], rules: Rules) -> frozenset[str]:
@@ -111,10 +119,31 @@ def _county(address: str) -> str:
     return match[1] if match else ""
 
 
+class FeatureCache:
+    """Features of stored Patients by id and version: a version never changes, so an entry is never wrong."""
+
+    def __init__(self, decode: Callable[[Version], dict[str, Any]], rules: Rules, size: int = 50_000) -> None:
+        self._decode = decode
+        self._rules = rules
+        self._size = size
+        self._known: dict[tuple[str, int], Features] = {}
+
+    def of(self, version: Version) -> Features:
+        """The features of a Patient's version."""
+        key = (version.id, version.version)
+        found = self._known.get(key)
+        if found is None:
+            found = compile_patient(self._decode(version), self._rules)
+            if len(self._known) >= self._size:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[key] = found
+        return found
+
+
 # --- blocking ---------------------------------------------------------------------------------------------------------
 
 
-def blocks(features: Features) -> list[str]:
+def _blocks(features: Features) -> frozenset[str]:
     """Blocking keys: short hashes of what two registrations of one person have in common in spite of an error."""
     parts: list[tuple[str, ...]] = [("phone", phone) for phone in features.phones]
     for number in (*features.ids, *features.wrong_ids):
@@ -132,13 +161,31 @@ def blocks(features: Features) -> list[str]:
                 parts.append(("county-name", features.county, whole))
             if features.address and given:
                 parts.append(("address-given", features.address[:24], given))
-    return [_hash(part) for part in dict.fromkeys(parts)]
+    return frozenset(map(_hash, parts))
 
 
 def _hash(parts: tuple[str, ...]) -> str:
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8"), digest_size=8).hexdigest()
 
 
-def terms(patient: dict[str, Any], rules: Rules) -> list[Term]:
-    """The index entries of a Patient's blocking keys, for the database that stores it."""
-    return [Term(BLOCK, key) for key in blocks(compile_patient(patient, rules))]
+def key_block(key: Key) -> str:
+    """The block of an identifier."""
+    return _hash(("key", key.system, key.value))
+
+
+def link_block(reference: str) -> str:
+    """The block of what links to a Patient: its Person, and a Patient that it replaced."""
+    return _hash(("link", reference))
+
+
+def patient_terms(patient: dict[str, Any], rules: Rules) -> list[Term]:
+    """The index entries by which a Patient is found: blocking keys, hospital numbers, Patients it was merged with."""
+    features = compile_patient(patient, rules)
+    keys = {*features.blocks, *map(key_block, features.local), *map(link_block, golden.merged_with(patient))}
+    return [Term(BLOCK, key) for key in sorted(keys)]
+
+
+def person_terms(person: dict[str, Any], rules: Rules) -> list[Term]:
+    """The index entries by which a Person is found: its identifiers and its Patients."""
+    keys = {*map(key_block, rules.person_keys(person)), *map(link_block, golden.links(person))}
+    return [Term(BLOCK, key) for key in sorted(keys)]

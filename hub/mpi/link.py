@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hub.mpi import golden, review, score
-from hub.mpi.case import MAX_SHARED, POPULATION, Case
+from hub.mpi.case import MAX_SHARED, POPULATION, Case, Crowded
 from hub.mpi.compare import names
-from hub.mpi.features import terms
+from hub.mpi.features import FeatureCache, patient_terms, person_terms
 from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
 from hub.search.expression import Equals, Match, Query, Term
@@ -29,6 +29,8 @@ from hub.store.protocol import Reader, Transaction, Version
 Resource = dict[str, Any]
 PERSONS = uuid.UUID("5e0c7c3c-6b0e-5d0a-9a53-0f3f6f0b7a11")
 """Namespace of Person ids: uuid5 of the reference of the Patient that founded it."""
+IDENTIFYING = ("identifier", "active", "name", "telecom", "gender", "birthDate", "address", "link")
+"""Elements of Patient that linking and the golden record look at."""
 MAX_REDIRECTS = 16
 MAX_FOUNDED = 1000
 SCORE_ASSURANCE = "level2"
@@ -86,7 +88,10 @@ class Linker:
     def __init__(self, databases: Databases, rules: Rules | None = None) -> None:
         self._databases = databases
         self._rules = rules or load()
-        databases.derive("Patient", lambda patient: terms(patient, self._rules))
+        self._cache = FeatureCache(databases.decode, self._rules)
+        self._crowded = Crowded()
+        databases.derive("Patient", lambda patient: patient_terms(patient, self._rules))
+        databases.derive("Person", lambda person: person_terms(person, self._rules))
 
     # --- doors --------------------------------------------------------------------------------------------------------
 
@@ -95,11 +100,22 @@ class Linker:
 
         ``patient`` is the whole resource with its id. ``now`` is microseconds since 1970 UTC.
         """
-        case = Case(tx, self._databases.decode, self._rules, patient)
-        for key in sorted(key.guard for key in case.regional + case.local):
+        version = tx.read("Patient", patient["id"])
+        first = version is None or version.version == 1
+        if not first and version is not None and self._nothing_new(tx, version, patient):
+            return []
+        return self._link(tx, patient, now, origin, first)
+
+    def relink(self, tx: Transaction, patient: Resource, *, now: int, origin: str = "") -> list[Version]:
+        """As ``link``, also when the Patient itself did not change: the evidence around it did."""
+        return self._link(tx, patient, now, origin, False)
+
+    def _link(self, tx: Transaction, patient: Resource, now: int, origin: str, first: bool) -> list[Version]:
+        case = self._case(tx, patient)
+        for key in sorted(key.guard for key in case.features.regional + case.features.local):
             tx.guard(key)
         current = case.person_of(case.me)
-        decision = self._decide(case, current)
+        decision = self._decide(case, current, first)
         versions = [self._put(tx, task, now, origin) for task in self._new_tasks(tx, decision.questions)]
         if current is not None and not decision.has(current):
             versions.append(self._put(tx, self._left(case, current), now, origin))
@@ -110,7 +126,7 @@ class Linker:
 
     def unlink(self, tx: Transaction, patient_id: str, *, now: int, origin: str = "") -> list[Version]:
         """A Patient was deleted: its Person loses the link; a Person without links becomes inactive."""
-        case = Case(tx, self._databases.decode, self._rules, {"resourceType": "Patient", "id": patient_id})
+        case = self._case(tx, {"resourceType": "Patient", "id": patient_id})
         person = case.person_of(case.me)
         return [] if person is None else [self._put(tx, self._left(case, person), now, origin)]
 
@@ -145,7 +161,7 @@ class Linker:
         for reference in references:
             version = tx.read("Patient", reference.partition("/")[2])
             if version is not None and not version.deleted:
-                versions += self.link(tx, self._databases.decode(version), now=now)
+                versions += self.relink(tx, self._databases.decode(version), now=now)
         return versions
 
     def person_of(self, tx: Reader, patient: str) -> Resource | None:
@@ -168,7 +184,9 @@ class Linker:
 
     def holders(self, tx: Reader, key: Key) -> list[Resource]:
         """The active Persons that carry a regional identifier; more than one only while a question is open."""
-        return Case(tx, self._databases.decode, self._rules, {"id": ""}).holders(key)
+        where = Match("identifier", Equals(key.value, key.system))
+        found = tx.find(Query(("Person",), where, databases=POPULATION, limit=MAX_SHARED))
+        return [person for row in found if golden.is_active(person := self._databases.decode(row.version))]
 
     def patients_numbered(self, tx: Reader, key: Key) -> list[Resource]:
         """The Patients that carry a number of one hospital."""
@@ -176,18 +194,30 @@ class Linker:
         found = tx.find(Query(("Patient",), where, databases=POPULATION, limit=MAX_SHARED))
         return [self._databases.decode(row.version) for row in found]
 
+    def _case(self, tx: Reader, patient: Resource) -> Case:
+        return Case(tx, self._databases.decode, self._rules, self._cache, self._crowded, patient)
+
+    def _nothing_new(self, tx: Reader, version: Version, patient: Resource) -> bool:
+        """Whether the version before this one said the same of everything that identifies."""
+        before = tx.vread("Patient", version.id, version.version - 1)
+        if before is None or before.deleted:
+            return False
+        old = self._databases.decode(before)
+        return all(old.get(element) == patient.get(element) for element in IDENTIFYING)
+
     # --- the decision -------------------------------------------------------------------------------------------------
 
-    def _decide(self, case: Case, current: Resource | None) -> Decision:
+    def _decide(self, case: Case, current: Resource | None, first: bool) -> Decision:
         decision = Decision()
-        verdicts = {pair: review.verdict(task) for task in case.decisions((case.me,)) if (pair := review.pair(task))}
+        decided = [] if first else case.decisions((case.me,))
+        verdicts = {review.pair(task): review.verdict(task) for task in decided}
         if current is not None:
             objection = self._no_longer(case, current, verdicts)
             if objection is not None:
                 decision.questions.append(objection)
                 current = None  # what it carries is now evidence like that of any other Person
             else:
-                decision.persons.append(self._without_stale(case, current))
+                decision.persons.append(self._without_stale(case, current, case.features.regional))
                 decision.assurance, said = golden.link_of(current, case.me)
                 decision.said_by.append(said)
         for evidence in self._evidence(case, current, verdicts):
@@ -203,10 +233,10 @@ class Linker:
 
     def _no_longer(self, case: Case, current: Resource, verdicts: dict[frozenset[str], str]) -> Question | None:
         """Why the Patient cannot stay with its Person, None when it can."""
-        others = case.patients(current, without_me=True)
-        clash = clashing(case.regional, [key for other in others for key in self._rules.keys(other)[0]])
+        others = case.others(current)
+        clash = clashing(case.features.regional, [key for other in others for key in other.regional])
         if clash:
-            return Question("two-documents", case.me, f"Patient/{others[0]['id']}", clash)
+            return Question("two-documents", case.me, others[0].reference, clash)
         for other in golden.links(current):
             if verdicts.get(frozenset((case.me, other))) == review.DIFFERENT:
                 return Question("decided-different", case.me, other)
@@ -216,31 +246,33 @@ class Linker:
         self, case: Case, current: Resource | None, verdicts: dict[frozenset[str], str]
     ) -> Iterator[Evidence]:
         """Everything that points to a Person, the surest first."""
+        local = self._rules.local_assurance
         for pair, verdict in verdicts.items():
             other = next(iter(pair - {case.me}), "")
             if verdict == review.SAME and (person := case.person_of(other)) is not None:
                 yield Evidence(person, "decided by a human", "level4", other)
-        carried = {golden.pair(identifier) for identifier in current.get("identifier", ())} if current else set()
-        for key in case.regional:
-            if key.kind is not None and (key.system, key.value) not in carried:
+        carried = set(self._rules.person_keys(current)) if current else set()
+        for key in case.features.regional:
+            if key.kind is not None and key not in carried:
                 for person in case.holders(key):
                     yield Evidence(person, key.kind.name, key.kind.assurance, key=key)
-        for key in case.local:
-            for person in case.numbered(key):
-                yield Evidence(person, "patient-number", self._rules.local_assurance, key=key)
-        merged = golden.merged_with(case.patient) + (case.merged_into_me() if current is None else [])
-        for other in merged:
+        for key in case.features.local:
+            for person in case.holders(key):
+                yield Evidence(person, "patient-number", local, key=key)
+        for one in case.alike:
+            same = [key for key in one.local if key in case.features.local]
+            if same and (person := case.person_of(one.reference)) is not None:
+                yield Evidence(person, "patient-number", local, one.reference, same[0])
+        merged = {*case.features.merged, *(one.reference for one in case.alike if case.me in one.merged)}
+        for other in sorted(merged):
             if (person := case.person_of(other)) is not None:
-                yield Evidence(person, "merged by the hospital", self._rules.local_assurance, other)
+                yield Evidence(person, "merged by the hospital", local, other)
         yield from self._scored(case)
 
     def _scored(self, case: Case) -> Iterator[Evidence]:
         """Persons whose Patients are alike, the best pair of each, with the objection of the guards."""
-        mine = case.features(case.me)
-        if mine is None:
-            return
-        weights = self._rules.score
-        pairs = [(score.compare(mine, other, weights), other) for other in case.alike()]
+        mine, weights = case.features, self._rules.score
+        pairs = [(score.compare(mine, other, weights), other) for other in case.alike]
         pairs = sorted((row for row in pairs if row[0].bits >= weights.review), key=lambda row: -row[0].bits)
         seen: set[str] = set()
         for result, other in pairs:
@@ -259,8 +291,8 @@ class Linker:
         """Why the evidence must not link, None when it may (or when nobody need be asked)."""
         person, key = evidence.person, evidence.key
         other = evidence.other or next(iter(golden.links(person)), f"Person/{person['id']}")
-        mine = [*case.regional, *(carried for known in joined for carried in self._rules.keys(known)[0])]
-        clash = clashing(mine, self._rules.keys(person)[0])
+        carried = (key for known in joined for key in self._rules.person_keys(known))
+        clash = clashing([*case.features.regional, *carried], self._rules.person_keys(person))
         if clash:
             if key is None and evidence.said_by.startswith("score"):
                 return None if evidence.objection else Question("two-documents", case.me, other, clash)
@@ -288,16 +320,16 @@ class Linker:
         """Make the decided Persons one and link the Patient to it."""
         survivor, *others = decision.persons
         taken = {(key.system, key.value) for question in decision.questions for key in question.keys}
-        mine = [key for key in case.regional if (key.system, key.value) not in taken]
-        survivor = golden.with_link(survivor, case.me, decision.assurance, decision.said_by[-1])
+        mine = [key for key in case.features.regional if (key.system, key.value) not in taken]
+        survivor = golden.with_link(survivor, case.me, decision.assurance, decision.said_by[0])
         versions = []
         for other in others:
             survivor = golden.with_links_of(survivor, other)
-            mine += self._rules.keys(other)[0]
+            mine += self._rules.person_keys(other)
             versions.append(self._put(tx, golden.redirected(other, survivor["id"]), now, origin))
         person = golden.person(survivor, case.patients(survivor), mine, self._rules)
         versions.append(self._put(tx, person, now, origin))
-        if golden.links(person) != golden.links(decision.persons[0]):
+        if golden.links(person) not in (golden.links(decision.persons[0]), [case.me]):
             versions += [self._put(tx, task, now, origin) for task in self._answered(tx, case, person)]
         return versions
 
@@ -324,12 +356,10 @@ class Linker:
                 break
         return golden.new(id)
 
-    def _without_stale(self, case: Case, person: Resource, regional: Iterable[Key] | None = None) -> Resource:
+    def _without_stale(self, case: Case, person: Resource, mine: Iterable[Key]) -> Resource:
         """The Person without identifiers that no Patient states any more (and that no card was issued for)."""
-        others = case.patients(person, without_me=True)
-        stated = {(key.system, key.value) for other in others for key in self._rules.keys(other)[0]}
-        stated |= {(key.system, key.value) for key in (case.regional if regional is None else regional)}
-        return golden.keeping(person, stated)
+        stated = {(key.system, key.value) for other in case.others(person) for key in other.regional}
+        return golden.keeping(person, stated | {(key.system, key.value) for key in mine})
 
     def _left(self, case: Case, person: Resource) -> Resource:
         """The golden record of a Person without the Patient."""

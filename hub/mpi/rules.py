@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -87,7 +88,24 @@ class Rules:
                     regional.setdefault((kind.system, normal), Key(kind.system, normal, kind))
             elif system and self._is_local(identifier):
                 local.setdefault((system, value), Key(system, value))
-        return tuple(regional.values()), tuple(local.values())
+        return tuple(self._own(resource, regional.values())), tuple(local.values())
+
+    def _own(self, resource: dict[str, Any], keys: Iterable[Key]) -> Iterable[Key]:
+        """A newborn called somebody's son or daughter is registered with the parent's number and card, which are not
+        its own; its own number says its birth date."""
+        if not any(compare.is_newborn(form) for form in compare.names(resource)):
+            return keys
+        born = resource.get("birthDate", "")
+        numbers = [key for key in keys if (found := compare.resident_id(key.value)) and found.birth_date == born]
+        return keys if numbers else ()
+
+    def person_keys(self, person: dict[str, Any]) -> tuple[Key, ...]:
+        """The keys of a Person, whose identifiers are in normal form already."""
+        return tuple(
+            Key(system, identifier.get("value", ""), self.by_system.get(system))
+            for identifier in person.get("identifier", ())
+            if (system := identifier.get("system", ""))
+        )
 
     def kind(self, identifier: dict[str, Any]) -> Kind | None:
         """The deciding kind of an Identifier by its system, else by its type code of table 0203."""

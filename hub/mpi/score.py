@@ -13,6 +13,7 @@ from hub.mpi.weights import Weights
 
 FIELDS = ("id", "card", "name", "born", "gender", "phone", "address")
 MISSING = "missing"
+WILD = frozenset("*?\ufffd□■")
 HOUSEHOLD_SHARE = 0.25
 STREET_PREFIX = 0.75
 """Share of the shorter address that both must begin with to be of one street."""
@@ -79,10 +80,9 @@ def _id(one: Features, other: Features) -> str:
 
 
 def _card(one: Features, other: Features) -> str:
-    mine, theirs = ({key for key in side.keys if key[1] not in side.ids} for side in (one, other))
-    if not mine or not theirs:
+    if not one.cards or not other.cards:
         return MISSING
-    return "equal" if mine & theirs else "differs"
+    return "differs" if one.cards.isdisjoint(other.cards) else "equal"
 
 
 def _name(one: Features, other: Features) -> str:
@@ -91,11 +91,18 @@ def _name(one: Features, other: Features) -> str:
     if not set(one.names).isdisjoint(other.names):
         return "equal"
     mine, theirs = ({"".join(reading) for reading in side.readings} for side in (one, other))
-    if mine & theirs:
+    if mine & theirs or any(_wild(a, b) for a in one.names for b in other.names):
         return "homophone"
     if any(_one_character(a, b) for a in one.names for b in other.names):
         return "one-character"
     return "differs"
+
+
+def _wild(one: str, other: str) -> bool:
+    """Names that are equal where neither has a sign for a character that could not be written."""
+    if len(one) != len(other) or not (WILD & set(one) or WILD & set(other)):
+        return False
+    return all(a == b or a in WILD or b in WILD for a, b in zip(one, other, strict=True))
 
 
 def _one_character(one: str, other: str) -> bool:
@@ -155,7 +162,8 @@ def slip(one: str, other: str) -> bool:
 def guard(one: Features, other: Features, score: Score) -> str:
     """Why the score alone must not link two registrations (a reason of ``hub.mpi.review``), "" when it may.
 
-    Without a common document the name must be the same or sound the same: twins and siblings share all else. Newborns
+    Without a common document the name must be the same or sound the same (one character may differ when the number is
+    one keystroke off, which valid numbers of twins never are): twins and siblings share all else. Newborns
     under a parent's data and people without a name are linked by documents only. One hospital that keeps two numbers
     may mean two people.
     """
@@ -164,10 +172,10 @@ def guard(one: Features, other: Features, score: Score) -> str:
         return "shared-document" if levels["name"] == "differs" and levels["born"] == "differs" else ""
     if not one.named or not other.named:
         return "no-own-name"
-    if levels["name"] not in ("equal", "homophone"):
+    if levels["name"] not in ("equal", "homophone") and (levels["id"], levels["name"]) != ("near", "one-character"):
         return "other-name"
     if levels["born"] == "differs" or levels["gender"] == "differs":
         return "other-birth"
-    if one.source and one.source == other.source:
+    if not one.sources.isdisjoint(other.sources):
         return "same-source"
     return ""

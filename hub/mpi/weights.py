@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """``[score]`` of the rules: thresholds in bits, the weight of every level, fields with a special part."""
+    """``[score]`` of the rules: thresholds in bits, prior included; the bits of every level; special fields."""
 
     link: float
     review: float
@@ -25,4 +25,5 @@ class Weights:
             for field, levels in table["levels"].items()
         }
         first, second = table["household"]
-        return cls(table["link"], table["review"], frozenset(table["inside"]), (first, second), bits)
+        prior = log2(table["residents"])
+        return cls(prior + table["link"], prior + table["review"], frozenset(table["inside"]), (first, second), bits)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.databases.database import Databases
 
+from hub.databases.database import Databases
 from hub.fhir import definitions
 from hub.mpi import compare, golden
 from hub.mpi.link import Linker
@@ -169,12 +169,25 @@ def test_two_valid_numbers_cannot_be_chained_over_a_third_record(region: Region)
 
 
 def test_somebody_elses_document_goes_to_review(region: Region) -> None:
-    region.register(patient("mother", number=FEMALE, name="李芳", born="1985-03-07"))
-    region.register(patient("newborn", number=FEMALE, name="李芳之子", born="2026-11-01"))
-    assert region.clusters() == {frozenset({"Patient/mother"}), frozenset({"Patient/newborn"})}
-    assert region.person("newborn").get("identifier") is None
+    region.register(patient("a", number=FEMALE, name="李芳", born="1985-03-07"))
+    region.register(patient("b", number=FEMALE, name="赵六", born="1986-11-01"))
+    assert region.clusters() == {frozenset({"Patient/a"}), frozenset({"Patient/b"})}
+    assert region.person("b").get("identifier") is None
     (task,) = region.all("Task")
     assert task["code"]["coding"][0]["code"] == "shared-document"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_newborn_under_the_mothers_number_is_not_the_mother(region: Region, order: tuple[int, int]) -> None:
+    both = [
+        patient("mother", number=FEMALE, card=INDEX, name="李芳", born="1985-03-07"),
+        patient("newborn", number=FEMALE, card=INDEX, name="李芳之子", born="2026-11-01"),
+    ]
+    for position in order:
+        region.register(both[position])
+    assert region.clusters() == {frozenset({"Patient/mother"}), frozenset({"Patient/newborn"})}
+    assert region.person("newborn").get("identifier") is None
+    assert region.person("newborn")["birthDate"] == "2026-11-01"
 
 
 def test_a_corrected_number_moves_the_identifier(region: Region) -> None:
@@ -254,7 +267,7 @@ def test_the_golden_record_prefers_the_documented_source(region: Region) -> None
 def test_nothing_new_writes_nothing(region: Region) -> None:
     region.register(patient("a", number=MALE))
     before = region.store.last_seq()
-    region.store.write(lambda tx: region.linker.link(tx, patient("a", number=MALE), now=NOW))
+    region.store.write(lambda tx: region.linker.relink(tx, patient("a", number=MALE), now=NOW))
     assert region.store.last_seq() == before
 
 
