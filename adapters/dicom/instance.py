@@ -59,6 +59,7 @@ def read(data: bytes, sop_class: str, sop_instance: str, transfer_syntax: str, c
         len(header),
         attributes,
         issuer(attributes, calling_ae),
+        parsed.text("00100021") or institution(calling_ae),
         facts,
     )
     return instance, "; ".join(remarks)

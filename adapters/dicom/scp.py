@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pydicom.uid
 
-from adapters.dicom import status, store, study
+from adapters.dicom import dataset, find, retrieve, status, store, study
 from adapters.dicom.ul import dimse, pdu
 from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Association, Message
 from hub.services.context import Context
@@ -23,6 +23,10 @@ _NOT_STORAGE = tuple(f"{STORAGE_PREFIX}{arc}." for arc in ("1.2", "31", "32", "3
 """Arcs of the query/retrieve, worklist, procedure step, and other services beside storage."""
 
 TRANSFER_SYNTAXES = frozenset(map(str, pydicom.uid.AllTransferSyntaxes))
+
+UNCOMPRESSED = frozenset((dataset.IMPLICIT, dataset.EXPLICIT))
+SERVED = frozenset((VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL))
+"""Abstract syntaxes beside the storage classes."""
 
 log = logging.getLogger("hub.dicom")
 
@@ -144,15 +148,19 @@ class Scp:
             self._settings.max_pdu_bytes,
             IMPLEMENTATION_UID,
             IMPLEMENTATION_VERSION,
-            {},
+            {uid: roles for uid, roles in asked.roles.items() if is_storage(uid)},
         )
 
     def _context(self, asked: pdu.Context) -> pdu.Context:
         """Our answer to a proposed presentation context: the first transfer syntax that the service can read."""
-        if asked.abstract != VERIFICATION and not is_storage(asked.abstract):
+        if asked.abstract in SERVED:
+            known = UNCOMPRESSED
+        elif is_storage(asked.abstract):
+            known = TRANSFER_SYNTAXES
+        else:
             return pdu.Context(asked.id, "", asked.transfer[:1], 3)
         for syntax in asked.transfer:
-            if syntax in TRANSFER_SYNTAXES:
+            if syntax in known:
                 return pdu.Context(asked.id, "", (syntax,))
         return pdu.Context(asked.id, "", asked.transfer[:1], 4)
 
@@ -171,4 +179,10 @@ def echo(doors: Doors, association: Association, message: Message, context: Cont
     association.send(message.context, dimse.response(message.command, status.SUCCESS))
 
 
-SERVICES = {dimse.C_ECHO: echo, dimse.C_STORE: store.serve}
+SERVICES = {
+    dimse.C_ECHO: echo,
+    dimse.C_STORE: store.serve,
+    dimse.C_FIND: find.serve,
+    dimse.C_GET: retrieve.get,
+    dimse.C_MOVE: retrieve.move,
+}

@@ -19,6 +19,7 @@ from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, 
 from hub.services.context import Context
 from hub.services.imaging_index import (
     BY_KEYWORD,
+    ISSUER,
     LEVELS,
     MODALITIES,
     MODALITY,
@@ -56,7 +57,7 @@ class Instance:
     """What an adapter has read of a composite instance.
 
     ``file`` is the Part 10 file and ``header`` the length of what comes before the data set in it; ``issuer`` the
-    identifier system of its Patient ID; ``facts`` are kept with the row as they are (pixel offsets, faults).
+    identifier system of its Patient ID, ``issuer_name`` what DICOM calls it; ``facts`` are kept with the row as they are (pixel offsets, faults).
     """
 
     sop_class: str
@@ -68,6 +69,7 @@ class Instance:
     header: int
     attributes: dict[str, Any]
     issuer: str
+    issuer_name: str
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -184,6 +186,8 @@ class Imaging:
                 "id": study, "uid": instance.study, "open": True, "issuer": instance.issuer, "from": context.actor,
                 "attributes": pick(instance.attributes, "study", instance.study),
             }  # fmt: skip
+            if not text(row["attributes"], ISSUER):
+                row["attributes"][ISSUER] = {"vr": "LO", "Value": [instance.issuer_name]}
             if contested:
                 row["contested"] = True
         else:

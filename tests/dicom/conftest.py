@@ -98,9 +98,9 @@ class Hub:
 
 
 @contextmanager
-def running(data: Path) -> Iterator[Hub]:
+def running(data: Path, **settings: Any) -> Iterator[Hub]:
     """A hub over an empty folder."""
-    limits = {"port": 0, "study_quiet_seconds": 0.2, "idle_seconds": 3, "max_associations": 8}
+    limits = {"port": 0, "study_quiet_seconds": 0.2, "idle_seconds": 3, "max_associations": 8} | settings
     doors = bootstrap.build(Settings(data=data, dicom=limits))
     listener = scp.create(doors)
     listener.start()

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from struct import pack
 
@@ -180,6 +180,15 @@ class Association:
         parts = pdu.encode_data(context.id, True, dimse.encode(command, data is not None), self._peer_length)
         if data is not None:
             parts += pdu.encode_data(context.id, False, data, self._peer_length)
+        self._send(*parts)
+
+    def send_many(self, context: pdu.Context, command: dimse.Command, data: Iterable[bytes]) -> None:
+        """Send the same command set with each of these data sets, in one write."""
+        head = pdu.encode_data(context.id, True, dimse.encode(command, True), self._peer_length)
+        parts: list[bytes | memoryview] = []
+        for body in data:
+            parts += head
+            parts += pdu.encode_data(context.id, False, body, self._peer_length)
         self._send(*parts)
 
     def cancelled(self, message_id: int) -> bool:

@@ -89,7 +89,7 @@ def _place(item: tuple[str, int | str]) -> int:
     return _ORDER[item[0]]
 
 
-def response(request: Command, status: int, comment: str = "", **more: int | str) -> Command:
+def response(request: Command, status: int, comment: str = "") -> Command:
     """The response to a request: its field, message id, SOP class and instance, the status (PS3.7 9.3, 10.3)."""
     answer: Command = {
         "CommandField": int(request["CommandField"]) | RESPONSE,
@@ -105,4 +105,4 @@ def response(request: Command, status: int, comment: str = "", **more: int | str
             answer[affected] = value
     if comment and status:
         answer["ErrorComment"] = comment[:64]
-    return answer | more
+    return answer
