@@ -35,6 +35,22 @@ def entry(root: bytes, type: str, id: str, text: bytes, mode: bytes) -> bytes:
     )
 
 
+def document(root: str, versions: Sequence[Version], id: str, now: int) -> list[bytes]:
+    """A document Bundle in pieces, the Composition first (R4 3.3.1); ``id`` makes its identifier, ``now`` its time."""
+    base = root.encode()
+    head = {
+        "resourceType": "Bundle",
+        "identifier": {"system": "urn:ietf:rfc:3986", "value": f"urn:uuid:{id}"},
+        "type": "document",
+        "timestamp": temporal.instant(now),
+    }
+    entries = [
+        b'{"fullUrl":"%b/%b/%b","resource":%b}' % (base, row.type.encode(), row.id.encode(), row.text)
+        for row in versions
+    ]
+    return [json.encode(head)[:-1], b',"entry":[', b",".join(entries), b"]}"]
+
+
 def history(root: str, versions: Sequence[Version], links: Links, total: int) -> list[bytes]:
     """A history Bundle in pieces, newest version first; a deletion has no resource."""
     base = root.encode()

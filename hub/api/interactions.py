@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from hub.api import bundle, negotiate, subset
@@ -12,7 +13,7 @@ from hub.fhir import json, outcome, patch, temporal
 from hub.search.expression import ALL, Expression
 from hub.services.doors import Doors
 from hub.services.ingest import Written
-from hub.services.query import Page
+from hub.services.page import Page
 from hub.store.protocol import Version
 
 Handler = Callable[[Request], Answer]
@@ -106,10 +107,12 @@ class Interactions:
         route = request.route
         if not route.id and not request.pairs:
             raise HubError("precondition", "a conditional patch needs search criteria")
+        apply: Callable[[dict[str, Any], Any], dict[str, Any]] = patch.fhirpath_patch
+        operations: Any
         if request.kind == negotiate.PATCH_JSON:
-            operations, apply = json.decode_value(request.body, max_bytes=len(request.body)), patch.json_patch
+            apply, operations = patch.json_patch, json.decode_value(request.body, max_bytes=len(request.body))
         else:
-            operations, apply = request.resource(), patch.fhirpath_patch
+            operations = request.resource()
         written = self._doors.ingest.change(
             request.context, route.type, route.id or None, lambda resource: apply(resource, operations),
             criteria=request.pairs, if_match=negotiate.version_tag(request.headers), database=request.database,

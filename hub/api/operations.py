@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hub.api import bundle, meta
 from hub.api.exchange import Answer, Pairs, Request, of_resource
 from hub.api.interactions import CURSOR, Interactions
 from hub.errors import HubError
-from hub.fhir import outcome
+from hub.fhir import json, outcome
 from hub.services.doors import Doors
+
+Resource = dict[str, Any]
 
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
 
@@ -43,6 +46,11 @@ class Operations:
             Operation(
                 "everything", (INSTANCE,), ("Patient", "Encounter"), core + "Patient-everything", self.everything
             ),
+            Operation("meta", (INSTANCE,), (), core + "Resource-meta", self.meta),
+            Operation("meta-add", (INSTANCE,), (), core + "Resource-meta-add", self.meta_add, reads=False),
+            Operation("meta-delete", (INSTANCE,), (), core + "Resource-meta-delete", self.meta_delete, reads=False),
+            Operation("lastn", (TYPE,), ("Observation",), core + "Observation-lastn", self.lastn),
+            Operation("document", (INSTANCE,), ("Composition",), core + "Composition-document", self.document),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
         ]
         self.rows = {row.name: row for row in rows}
@@ -85,6 +93,54 @@ class Operations:
         bundle = self._doors.identity.match(request.context, patient, count=count, only_certain=bool(certain))
         return of_resource(200, bundle)
 
+    def meta(self, request: Request) -> Answer:
+        """$meta: profiles, tags and security labels of a resource (R4 Resource-meta)."""
+        route = request.route
+        version = self._doors.query.read(request.context, route.type, route.id, request.databases)
+        return _meta_answer(self._doors.databases.decode(version))
+
+    def meta_add(self, request: Request) -> Answer:
+        """$meta-add: a new version with more profiles, tags and labels (R4 Resource-meta-add)."""
+        return self._meta_changed(request, meta.added)
+
+    def meta_delete(self, request: Request) -> Answer:
+        """$meta-delete: a new version with fewer (R4 Resource-meta-delete)."""
+        return self._meta_changed(request, meta.removed)
+
+    def _meta_changed(self, request: Request, change: Callable[[Resource, Resource], Resource]) -> Answer:
+        route, given = request.route, parameter(request.resource(), "meta")
+        if not isinstance(given, dict):
+            raise HubError("required", "the parameter meta (valueMeta) is needed", "Parameters.parameter")
+        written = self._doors.ingest.change(
+            request.context, route.type, route.id, lambda resource: change(resource, given),
+            event="update", database=request.database,
+        )  # fmt: skip
+        assert written.version is not None  # a change has a version
+        return _meta_answer(self._doors.databases.decode(written.version))
+
+    def lastn(self, request: Request) -> Answer:
+        """$lastn: of each code the newest Observations, ``max`` of them (R4 Observation-lastn)."""
+        asked = arguments(request)
+        text = asked.pop("max", ["1"])[0]
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 1000):
+            raise HubError("parameter-value", "max takes a number from 1 to 1000", "max")
+        if not {"patient", "subject"} & {name.partition(":")[0].partition(".")[0] for name in asked}:
+            raise HubError("required", "$lastn needs patient or subject", "patient")
+        pairs = [(name, value) for name, values in asked.items() for value in values]
+        found = self._doors.query.lastn(request.context, pairs, int(text), request.databases)
+        root = request.root.encode()
+        entries = [bundle.entry(root, row.type, row.id, row.text, b"match") for row in found]
+        return Answer(200, bundle.searchset(entries, [], [("self", f"{request.root}/{request.path}")], len(found), []))
+
+    def document(self, request: Request) -> Answer:
+        """$document: the Composition and what it refers to as a document Bundle (R4 Composition-document)."""
+        asked, doors = arguments(request), self._doors
+        versions = doors.query.document(request.context, request.route.id, request.databases)
+        document = bundle.document(request.root, versions, doors.new_id(), doors.clock())
+        if asked.get("persist") == ["true"]:
+            doors.ingest.create(request.context, json.decode(b"".join(document)))
+        return Answer(200, document)
+
     def everything(self, request: Request) -> Answer:
         """$everything: the compartment, and what it refers to outside it as included (R4 Patient-everything)."""
         asked = arguments(request)
@@ -100,6 +156,11 @@ class Operations:
         if asked:
             raise HubError("parameter-unknown", f"$everything has no parameter {next(iter(asked))[:60]!r}")
         return self._interactions.compartment(request, pairs, types, referenced=True)
+
+
+def _meta_answer(resource: Resource) -> Answer:
+    found = {"name": "return", "valueMeta": resource.get("meta", {})}
+    return of_resource(200, {"resourceType": "Parameters", "parameter": [found]})
 
 
 EVERYTHING = (("start", "ge", "date"), ("end", "le", "date"), ("_since", "ge", "_lastUpdated"))

@@ -8,74 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hub.audit.record import Audit
 from hub.databases import plan
 from hub.errors import HubError
-from hub.search.expression import ALL, Expression, Ids, Number, Query, both
+from hub.fhir import json
+from hub.search.expression import ALL, Expression, Ids, Query, both
 from hub.search.parse import Parser, Search
 from hub.services.compartment import NOT_RECORD, Compartments
 from hub.services.context import Context
 from hub.services.cursor import Signer
+from hub.services.page import Cursor, HistoryPage, Members, Page
 from hub.settings import Search as Limits
 from hub.store.protocol import Found, Store, Version
+
+MAX_LASTN = 10_000
 
 _REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]{1,60})/([A-Za-z0-9\-.]{1,64})[/"]')
 """A literal reference in stored text, which is compact JSON."""
 
 Pairs = Sequence[tuple[str, str]]
 Decide = Callable[[Context, Sequence[str]], Expression]
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where the next page of a search begins: the query, its snapshot ``at``, and the last row's key.
-
-    ``total`` is the count of the first page (the snapshot's, so that of every page); ``made`` the first page's time in
-    microseconds since 1970 UTC.
-    """
-
-    pairs: tuple[tuple[str, str], ...]
-    at: int
-    after: tuple[str | Number | None, ...]
-    total: int | None
-    made: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a search: matches in order, resources included for them, the total, and the cursor of the next.
-
-    ``continued`` says that this is not the first page.
-    """
-
-    search: Search
-    matches: tuple[Version, ...]
-    included: tuple[Version, ...]
-    total: int | None
-    next: str | None
-    continued: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Versions, newest first, how many there are in all, and the cursor of the next page."""
-
-    versions: tuple[Version, ...]
-    total: int
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """A page of a compartment: members by type, what they refer to outside it, how many members, and how it goes on."""
-
-    members: tuple[Version, ...]
-    referenced: tuple[Version, ...]
-    total: int
-    next: str | None
 
 
 class QueryService:
@@ -300,6 +255,48 @@ class QueryService:
             fresh = rows
         return tuple(added)
 
+    def lastn(self, context: Context, pairs: Pairs, limit: int, databases: Sequence[str] = ()) -> tuple[Version, ...]:
+        """Of each code of the Observations that meet ``pairs``, the ``limit`` newest (R4 Observation-lastn).
+
+        Observations are of one code when they share the first coding, or else the text. HubError("too-costly") when
+        more than MAX_LASTN would have to be looked at.
+        """
+        search = self._parser.parse(("Observation",), [*pairs, ("_sort", "-date")], strict=True)
+        where = both(search.query.where, self._decide(context, ("Observation",)))
+        query = replace(search.query, where=where, databases=tuple(databases), limit=MAX_LASTN + 1)
+        found = self._store.find(query)
+        if len(found) > MAX_LASTN:
+            raise HubError(
+                "too-costly", f"more than {MAX_LASTN} Observations would be looked at; narrow it by category"
+            )
+        seen: dict[tuple[str, ...], int] = {}
+        newest = []
+        for row in found:
+            code = _code(json.decode(row.version.text))
+            seen[code] = seen.get(code, 0) + 1
+            if seen[code] <= limit:
+                newest.append(row.version)
+        self._audit.read(
+            context, "search", tuple(f"{row.type}/{row.id}" for row in newest), _text(("Observation",), pairs)
+        )
+        return tuple(newest)
+
+    def document(self, context: Context, id: str, databases: Sequence[str] = ()) -> tuple[Version, ...]:
+        """A Composition, what it refers to, and what that refers to outside the Patient compartment.
+
+        HubError("not-found") or "deleted" for the Composition; a reference that leads nowhere here stays one.
+        """
+        composition = self.read(context, "Composition", id, databases)
+        direct: dict[tuple[str, str], Version] = {}
+        for type, name in _REFERENCE.findall(composition.text):
+            version = self._store.read(type.decode(), name.decode())
+            if version is not None and not version.deleted and self._visible(context, version, databases):
+                direct[version.type, version.id] = version
+        direct.pop(("Composition", id), None)
+        members = (composition, *direct.values())
+        others = self._referenced(context, "Patient", members, databases, self._store.last_seq())
+        return (*members, *(row for row in others if (row.type, row.id) not in direct))
+
     # --- history ------------------------------------------------------------------------------------------------------
 
     def history(
@@ -346,6 +343,15 @@ class QueryService:
             return False
         where = self._decide(context, (version.type,))
         return where == ALL or self._store.count(Query((version.type,), both(where, Ids((version.id,))))) > 0
+
+
+def _code(observation: dict[str, Any]) -> tuple[str, ...]:
+    """What makes Observations be of one code: the first coding, else the text."""
+    code = observation.get("code", {})
+    for coding in code.get("coding", ()):
+        if "code" in coding:
+            return (coding.get("system", ""), coding["code"])
+    return (code.get("text", ""),)
 
 
 def _text(types: Sequence[str], pairs: Pairs) -> str:

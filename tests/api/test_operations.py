@@ -1,0 +1,116 @@
+"""Operations beside $everything: $meta*, $lastn, $document, and where operations may be called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+FHIR = {"Content-Type": "application/fhir+json"}
+TAG = {"system": "urn:oid:1.2.3", "code": "t"}
+
+
+@pytest.fixture(scope="module")
+def record(client: httpx.Client) -> httpx.Client:
+    def put(resource: dict[str, Any]) -> None:
+        path = f"/fhir/{resource['resourceType']}/{resource['id']}"
+        client.put(path, json=resource, headers=FHIR).raise_for_status()
+
+    put({"resourceType": "Organization", "id": "op-org", "name": "Xinhe"})
+    put({
+        "resourceType": "Practitioner", "id": "op-doc", "name": [{"family": "李"}],
+        "qualification": [{"code": {"text": "q"}, "issuer": {"reference": "Organization/op-org"}}],
+    })  # fmt: skip
+    put({"resourceType": "Patient", "id": "op", "meta": {"tag": [{"code": "old"}]}})
+    put({"resourceType": "Patient", "id": "other"})
+    for number in range(6):
+        for code in ("718-7", "2093-3"):
+            put({
+                "resourceType": "Observation", "id": f"op-{code}-{number}", "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+                "subject": {"reference": "Patient/op"}, "effectiveDateTime": f"2026-0{number + 1}-01",
+            })  # fmt: skip
+    put({
+        "resourceType": "Composition", "id": "op-c", "status": "final", "type": {"text": "discharge"},
+        "subject": {"reference": "Patient/op"}, "date": "2026-11-20", "title": "出院小结",
+        "author": [{"reference": "Practitioner/op-doc"}],
+        "section": [
+            {"title": "s", "entry": [{"reference": "Observation/op-718-7-1"}, {"reference": "Observation/lost"}]}
+        ],
+    })  # fmt: skip
+    return client
+
+
+def call(client: httpx.Client, path: str, meta: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": meta}]}
+    response = client.post(path, json=parameters, headers=FHIR)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()["parameter"][0]["valueMeta"]
+    return found
+
+
+def test_meta(record: httpx.Client) -> None:
+    assert record.get("/fhir/Patient/op/$meta").json()["parameter"][0]["valueMeta"]["tag"] == [{"code": "old"}]
+    added = call(
+        record, "/fhir/Patient/op/$meta-add", {"tag": [TAG, {"code": "old"}], "profile": ["http://x.example/p"]}
+    )
+    assert added["tag"] == [{"code": "old"}, TAG] and added["profile"] == ["http://x.example/p"]
+    assert added["versionId"] == "2"
+    assert call(record, "/fhir/Patient/op/$meta-add", {"tag": [TAG]})["versionId"] == "2"
+    assert record.get("/fhir/Patient?_tag=urn:oid:1.2.3|t").json()["total"] == 1
+    left = call(record, "/fhir/Patient/op/$meta-delete", {"tag": [TAG], "profile": ["http://x.example/p"]})
+    assert left["tag"] == [{"code": "old"}] and "profile" not in left
+    assert record.get("/fhir/Patient?_tag=urn:oid:1.2.3|t").json()["total"] == 0
+
+
+def test_operations_that_change_are_posted(record: httpx.Client) -> None:
+    response = record.get("/fhir/Patient/op/$meta-add")
+    assert response.status_code == 405 and response.headers["allow"] == "POST"
+    assert (
+        record.post("/fhir/Patient/op/$meta-add", json={"resourceType": "Parameters"}, headers=FHIR).status_code == 422
+    )
+
+
+def test_lastn(record: httpx.Client) -> None:
+    newest = record.get("/fhir/Observation/$lastn?patient=Patient/op&max=2").json()
+    ids = [entry["resource"]["id"] for entry in newest["entry"]]
+    assert sorted(ids) == ["op-2093-3-4", "op-2093-3-5", "op-718-7-4", "op-718-7-5"]
+    one = record.get("/fhir/Observation/$lastn?patient=Patient/op&code=718-7").json()
+    assert [entry["resource"]["id"] for entry in one["entry"]] == ["op-718-7-5"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?code=718-7", "?patient=Patient/op&max=0", "?patient=Patient/op&max=x", "?patient=Patient/op&colour=x"],
+)
+def test_lastn_refuses(record: httpx.Client, query: str) -> None:
+    assert record.get(f"/fhir/Observation/$lastn{query}").status_code in (400, 422)
+
+
+def test_document(record: httpx.Client) -> None:
+    document = record.get("/fhir/Composition/op-c/$document").json()
+    references = [f"{entry['resource']['resourceType']}/{entry['resource']['id']}" for entry in document["entry"]]
+    assert references[0] == "Composition/op-c"
+    assert set(references) == {
+        "Composition/op-c", "Patient/op", "Practitioner/op-doc", "Organization/op-org", "Observation/op-718-7-1"
+    }  # fmt: skip
+    assert document["type"] == "document" and document["identifier"]["value"].startswith("urn:uuid:")
+    assert record.get("/fhir/Composition/op-c/$document?persist=true").status_code == 200
+    stored = record.get("/fhir/Bundle?type=document").json()
+    assert stored["total"] == 1 and len(stored["entry"][0]["resource"]["entry"]) == 5
+    assert record.get("/fhir/Composition/absent/$document").status_code == 404
+
+
+def test_match(record: httpx.Client) -> None:
+    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:9", "value": "none"}]}
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": patient}]}
+    response = record.post("/fhir/Patient/$match", json=parameters, headers=FHIR)
+    assert response.status_code == 200 and response.json()["type"] == "searchset"
+    assert record.post("/fhir/Patient/$match", json={"resourceType": "Parameters"}, headers=FHIR).status_code == 422
+
+
+def test_every_operation_is_declared(record: httpx.Client) -> None:
+    rest = record.get("/fhir/metadata").json()["rest"][0]
+    named = {row["name"] for one in rest["resource"] for row in one.get("operation", [])}
+    assert named >= {"validate", "match", "everything", "meta", "meta-add", "meta-delete", "lastn", "document"}
