@@ -205,7 +205,7 @@ _CAST = re.compile(r"(?:^\((.+) as (\w+)\)|^(.+)\.(?:as|ofType)\((\w+)\))((?:\.\
 def _element_types(expression: str, type: str) -> frozenset[str]:
     """FHIR types that the expression can find in ``type``; empty when it goes through an extension or computes."""
     found: set[str] = set()
-    for part in alternatives(expression):
+    for part in filter(None, alternatives(expression)):
         path = _FILTERS.sub("", part)
         cast = _CAST.match(path)
         models = {type}

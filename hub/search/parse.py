@@ -15,8 +15,10 @@ from datetime import UTC, tzinfo
 from typing import Any, Final, Protocol
 
 from hub.errors import HubError
-from hub.search.criteria import Circumstances, Terminology, criterion, refused
+from hub.search import filter
+from hub.search.criteria import criterion, refused
 from hub.search.expression import ALL, NONE, Chain, Expression, Ids, Not, Order, Query, Reverse, both, either
+from hub.search.matches import Circumstances, Terminology
 from hub.search.parameters import Parameter, Registry
 
 Pair = tuple[str, str]
@@ -119,6 +121,7 @@ class Parser:
                 raise HubError(
                     "too-costly", f"the value of {name[:80]!r} is longer than {MAX_LENGTH} characters", name[:80]
                 )
+            _check_text(name, value)
             unknown = self._one(draft, name, value, about)
             if unknown is None:
                 used.append((name, value))
@@ -176,17 +179,21 @@ class Parser:
     # --- criteria -----------------------------------------------------------------------------------------------------
 
     def _criterion(
-        self, types: tuple[str, ...], name: str, value: str, about: Circumstances, depth: int
+        self, types: tuple[str, ...], name: str, value: str, about: Circumstances, depth: int, operator: str = ""
     ) -> Expression | str:
-        """The expression of one criterion, or in words why the parameter is unknown."""
+        """The expression of one criterion, or in words why the parameter is unknown; ``operator`` is one of _filter."""
         if depth < 0:
             raise HubError("too-costly", f"a chain has at most {self._limits.max_chain_depth} links", name[:80])
         if name == "_has" or name.startswith("_has:"):
-            return self._has(name, value, about, depth)
+            return self._has(name, value, about, depth, operator)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
         if dot:
-            return self._chain(types, code, modifier, rest, value, about, depth)
+            return self._chain(types, code, modifier, rest, value, about, depth, operator)
+        if code == "_filter" and not operator:
+            return self._filter(types, value, about)
+        if operator not in ("", "eq") and code in ("_id", "_list"):
+            raise refused(code, value, f"the operator {operator} is not offered; use eq")
         if code == "_id":
             return _ids(name, modifier, value)
         if code == "_list":
@@ -194,7 +201,26 @@ class Parser:
         parameter = self._registry.common(types).get(code)
         if parameter is None:
             return self._unknown(types, code)
+        if operator:
+            if modifier:
+                raise HubError("parameter-unknown", "_filter has operators in place of modifiers", name[:80])
+            return filter.compared(types, parameter, operator, value, about, self._registry)
         return criterion(types, parameter, modifier, value, about, self._registry)
+
+    def _filter(self, types: tuple[str, ...], value: str, about: Circumstances) -> Expression:
+        """``_filter`` (R4 3.1.3)."""
+
+        def compare(path: str, operator: str, text: str) -> Expression:
+            _check_text("_filter", text)
+            found = self._criterion(types, path, text, about, self._limits.max_chain_depth, operator)
+            if isinstance(found, str):
+                raise HubError("parameter-unknown", f"_filter: {found}", "_filter")
+            return found
+
+        try:
+            return filter.parse(value, compare)
+        except ValueError as error:
+            raise refused("_filter", value, str(error)) from error
 
     def _unknown(self, types: tuple[str, ...], code: str) -> str:
         place = ", ".join(types) or "all resource types together"
@@ -204,7 +230,15 @@ class Parser:
         return f"there is no search parameter {code[:80]!r} for {place}"
 
     def _chain(
-        self, types: tuple[str, ...], code: str, modifier: str, rest: str, value: str, about: Circumstances, depth: int
+        self,
+        types: tuple[str, ...],
+        code: str,
+        modifier: str,
+        rest: str,
+        value: str,
+        about: Circumstances,
+        depth: int,
+        operator: str,
     ) -> Expression | str:
         """``subject:Patient.name=x`` (R4 3.1.1.4.15): an Or over the target types that know the rest."""
         parameter = self._registry.common(types).get(code)
@@ -219,7 +253,7 @@ class Parser:
         groups: dict[Expression, list[str]] = {}
         why = ""
         for target in (modifier,) if modifier else parameter.targets:
-            found = self._criterion((target,), rest, value, about, depth - 1)
+            found = self._criterion((target,), rest, value, about, depth - 1, operator)
             if isinstance(found, str):
                 why = found
             else:
@@ -228,7 +262,7 @@ class Parser:
             return why if modifier else f"no type that {code!r} refers to has the search parameter {rest[:80]!r}"
         return either(Chain(code, tuple(targets), where) for where, targets in groups.items())
 
-    def _has(self, name: str, value: str, about: Circumstances, depth: int) -> Expression | str:
+    def _has(self, name: str, value: str, about: Circumstances, depth: int, operator: str = "") -> Expression | str:
         """``_has:Observation:patient:code=x`` (R4 3.1.1.4.16)."""
         parts = name.split(":", 3)
         if len(parts) != 4:
@@ -239,7 +273,7 @@ class Parser:
         parameter = self._registry.of(type).get(code)
         if parameter is None or parameter.type != "reference":
             return f"{type} has no reference parameter {code[:80]!r}"
-        found = self._criterion((type,), rest, value, about, depth - 1)
+        found = self._criterion((type,), rest, value, about, depth - 1, operator)
         return found if isinstance(found, str) else Reverse(type, code, found)
 
     # --- result parameters (R4 3.1.1.5) -------------------------------------------------------------------------------
@@ -327,6 +361,12 @@ _RESULT: Final[dict[str, Callable[[Parser, _Draft, str, str], str | None]]] = {
     "_revinclude": Parser._include,
     **dict.fromkeys(_CHOICES, Parser._choice),
 }
+
+
+def _check_text(name: str, value: str) -> None:
+    """No NUL and no half of a surrogate pair, which no resource can have (R4 2.24.0.1 string)."""
+    if "\x00" in name + value or any("\ud800" <= char <= "\udfff" for char in name + value):
+        raise refused(ascii(name)[:80], ascii(value), "it has characters that no text in FHIR has")
 
 
 def _order(parameter: Parameter, descending: bool) -> Order:
