@@ -32,6 +32,7 @@ T = TypeVar("T")
 FORMAT = 1
 PROGRESS_STEPS = 20_000
 SWEEP = 500
+TOO_COMPLEX = ("too many", "too large", "too complex", "stack overflow", "at most 64 tables")
 VERSION = "v.database, v.type, v.id, v.version, v.method, v.updated, v.codec, v.text, v.origin, v.seq"
 ITEM = "queue, id, key, digest, state, data, codec, raw, created, attempts, leased_until, seq"
 
@@ -47,6 +48,8 @@ def refusal(error: sqlite3.Error) -> HubError:
         return HubError("configuration", f"the database file is damaged ({error}); run hub doctor, restore a backup")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HubError("timeout", f"the database file is busy ({error}); send again")
+    if any(words in str(error) for words in TOO_COMPLEX):
+        return HubError("too-costly", f"the search has too many parts ({error}); ask in smaller steps")
     return HubError("exception", f"SQLite: {error}")
 
 
