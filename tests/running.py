@@ -38,12 +38,18 @@ class Process:
     def kill(self) -> None:
         """kill -9."""
         self.popen.send_signal(signal.SIGKILL)
-        self.popen.wait(10)
+        self._ended(10)
 
     def stop(self) -> int:
         """SIGTERM, and wait."""
         self.popen.terminate()
-        return self.popen.wait(30)
+        return self._ended(30)
+
+    def _ended(self, seconds: float) -> int:
+        code = self.popen.wait(seconds)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        return code
 
 
 def free_port() -> int:
@@ -88,5 +94,3 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     for process in started:
         if process.popen.poll() is None:
             process.kill()
-        if process.popen.stdout is not None:
-            process.popen.stdout.close()
