@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pydicom.uid
 
-from adapters.dicom import dataset, find, retrieve, status, store, study
+from adapters.dicom import commitment, dataset, find, retrieve, status, store, study
 from adapters.dicom.ul import dimse, pdu
 from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Association, Message
 from hub.services.context import Context
@@ -25,7 +25,7 @@ _NOT_STORAGE = tuple(f"{STORAGE_PREFIX}{arc}." for arc in ("1.2", "31", "32", "3
 TRANSFER_SYNTAXES = frozenset(map(str, pydicom.uid.AllTransferSyntaxes))
 
 UNCOMPRESSED = frozenset((dataset.IMPLICIT, dataset.EXPLICIT))
-SERVED = frozenset((VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL))
+SERVED = frozenset((VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL, commitment.SOP_CLASS))
 """Abstract syntaxes beside the storage classes."""
 
 log = logging.getLogger("hub.dicom")
@@ -148,7 +148,7 @@ class Scp:
             self._settings.max_pdu_bytes,
             IMPLEMENTATION_UID,
             IMPLEMENTATION_VERSION,
-            {uid: roles for uid, roles in asked.roles.items() if is_storage(uid)},
+            {uid: roles for uid, roles in asked.roles.items() if is_storage(uid) or uid in SERVED},
         )
 
     def _context(self, asked: pdu.Context) -> pdu.Context:
@@ -185,4 +185,5 @@ SERVICES = {
     dimse.C_FIND: find.serve,
     dimse.C_GET: retrieve.get,
     dimse.C_MOVE: retrieve.move,
+    dimse.N_ACTION: commitment.serve,
 }

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from adapters.dicom import multipart, query, study
+from adapters.dicom import frames, multipart, query, stow, study
 from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS
 from hub.errors import HubError
 from hub.services.context import Context
@@ -45,6 +46,8 @@ def create(doors: Doors) -> tuple[str, ASGIApp]:
         routes.append(Route(path, web.retrieve, methods=["GET"]))
         routes.append(Route(path + "/metadata", web.metadata, methods=["GET"]))
     routes.append(Route(one + "/bulkdata/{place}", web.bulk_data, methods=["GET"]))
+    routes.append(Route(one + "/frames/{frames}", web.frames, methods=["GET"]))
+    routes += [Route(path, web.store, methods=["POST"]) for path in ("/studies", whole)]
     application = Starlette(routes=routes, exception_handlers={HubError: _refuse})
     return PREFIX, application
 
@@ -73,7 +76,7 @@ class Web:
 
     def _context(self, request: Request) -> Context:
         peer = request.client.host if request.client else ""
-        return Context(door="dicom-web", actor="anonymous", peer=peer)
+        return Context(door="dicom-web", actor="DICOMWEB", peer=peer)
 
     def _base(self, request: Request) -> str:
         return (self._base_url or f"{request.url.scheme}://{request.url.netloc}") + PREFIX
@@ -161,6 +164,39 @@ class Web:
             return StreamingResponse(multipart.encode([(OCTETS, content)], boundary), media_type=kind, headers=HEADERS)
         return Response(content, media_type=OCTETS, headers=HEADERS)
 
+    def frames(self, request: Request) -> Response:
+        """Retrieve frames: as encoded in the instance."""
+        (row,) = self._rows(request)
+        kind, found = frames.frames(row, self._imaging.file(row), frames.numbers(request.path_params["frames"]))
+        media = kind.partition(";")[0]
+        for wanted in multipart.accepted(request.headers.get("accept", "")):
+            if wanted.media not in (media, OCTETS, DICOM, "*/*", "image/*", "application/*"):
+                continue
+            if not wanted.related and wanted.media == media and len(found) == 1:
+                return Response(found[0], media_type=kind, headers=HEADERS)
+            boundary = multipart.new_boundary()
+            related = f'{multipart.RELATED}; type="{media}"; boundary={boundary}'
+            parts = multipart.encode([(kind, frame) for frame in found], boundary)
+            return StreamingResponse(parts, media_type=related, headers=HEADERS)
+        raise HubError("not-acceptable", f'these frames can be had as {multipart.RELATED}; type="{media}"')
+
+    # --- STOW-RS (PS3.18 10.5) ----------------------------------------------------------------------------------------
+
+    async def store(self, request: Request) -> Response:
+        """Store transaction: 200 all, 202 some, 409 none stored; the body says which and why."""
+        _acceptable(request, DICOM_JSON, "application/json")
+        limit = self._doors.settings.http.max_body_bytes
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                raise HubError("too-long", f"the body is longer than {limit} bytes; send the study in several requests")
+        parts = stow.files(request.headers.get("content-type", ""), bytes(body))
+        place, base = request.path_params.get("study", ""), self._base(request)
+        status, report = await run_in_threadpool(stow.store, self._doors, self._context(request), parts, place, base)
+        self._imaging.association_ended()
+        return Response(_json(report), status, media_type=DICOM_JSON, headers=HEADERS)
+
     def _rows(self, request: Request) -> list[Row]:
         """The instance rows of the resource in the path. HubError("not-found")."""
         path, context = request.path_params, self._context(request)
@@ -233,5 +269,5 @@ def _hexadecimal(text: str) -> bool:
     return all(letter in "0123456789abcdefABCDEF" for letter in text)
 
 
-def _json(answers: list[dict[str, Any]]) -> bytes:
-    return msgspec.json.encode(answers)
+def _json(answer: Any) -> bytes:
+    return msgspec.json.encode(answer)

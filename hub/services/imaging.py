@@ -57,7 +57,8 @@ class Instance:
     """What an adapter has read of a composite instance.
 
     ``file`` is the Part 10 file and ``header`` the length of what comes before the data set in it; ``issuer`` the
-    identifier system of its Patient ID, ``issuer_name`` what DICOM calls it; ``facts`` are kept with the row as they are (pixel offsets, faults).
+    identifier system of its Patient ID, ``issuer_name`` the issuer as DICOM names it; ``facts`` are kept with the row
+    as they are (pixel offsets, faults).
     """
 
     sop_class: str
@@ -320,6 +321,14 @@ class Imaging:
         """Whether a resource (``Type/id``) is stored."""
         version = self._store.read(*reference.split("/", 1))
         return version is not None and not version.deleted
+
+    def held(self, instance: str) -> Row | None:
+        """The row of an instance whose row and bytes are both on disk; None when they are not."""
+        version = self._store.read(TYPE["instance"], row_id(instance))
+        if version is None or version.deleted:
+            return None
+        row = decode(version)
+        return row if self._blobs.size(row["blob"]) == row["size"] else None
 
     def file(self, row: Row) -> bytes:
         """The Part 10 file of an instance row."""
