@@ -117,7 +117,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
         inbox=Inbox(store, blobs, ingest, clock, ids),
         query=query,
-        identity=Identity(store, databases, linker, cards),
+        identity=Identity(store, databases, linker, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
         terminology=Terminology(clock),
@@ -148,7 +148,8 @@ class Running:
         self.listeners = listeners(doors)
         if doors.settings.bind not in LOOPBACK:
             log.warning("listening on %s without authentication and TLS (insecure_bind)", doors.settings.bind)
-        self.recovered = doors.inbox.recover()
+        self.recovered = doors.inbox.recover(alone=doors.store.local)
+        doors.inbox.watch()
         started: list[Listener] = []
         try:
             for listener in self.listeners:
@@ -175,6 +176,7 @@ class Running:
 
 def close(doors: Doors) -> None:
     """Write what is queued and close the store."""
+    doors.inbox.close()
     doors.imaging.close()
     doors.audit.close()
     doors.store.close()

@@ -27,6 +27,7 @@ QUEUE = "inbox"
 RECEIVED, STORED, REJECTED, QUARANTINED = "received", "stored", "rejected", "quarantined"
 LEASE = 120_000_000
 """Microseconds for which the process that received a message is trusted to be working on it."""
+WATCH_SECONDS = 30.0
 INLINE_BYTES = 256 * 1024
 """A larger raw message is kept in the blob store (a MongoDB document ends at 16 MB)."""
 
@@ -88,6 +89,8 @@ class Inbox:
         self._new_id = new_id
         self._interpreters: dict[str, Interpreter] = {}
         self._settling = threading.Condition()
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="inbox", daemon=True)
 
     def register(self, channel: str, interpreter: Interpreter) -> None:
         """Make ``interpreter`` the reader of a channel."""
@@ -228,10 +231,14 @@ class Inbox:
 
     # --- run again ----------------------------------------------------------------------------------------------------
 
-    def recover(self, limit: int = 100) -> int:
-        """Run the messages that were received but not settled when the hub stopped; how many. Called at start."""
+    def recover(self, *, alone: bool = False, limit: int = 100) -> int:
+        """Run the messages that were received and not settled, once nobody is working on them any more; how many.
+
+        ``alone`` says that no other process can be: leases of one that was killed do not count then.
+        """
         done = 0
-        while items := self._store.claim(QUEUE, (RECEIVED,), self._clock(), LEASE, limit):
+        ahead = LEASE if alone else 0
+        while items := self._store.claim(QUEUE, (RECEIVED,), self._clock() + ahead, LEASE, limit):
             for item in items:
                 if item.data["channel"] in self._interpreters:
                     self._process(item, self.raw(item))
@@ -239,6 +246,23 @@ class Inbox:
             if len(items) < limit:
                 break
         return done
+
+    def watch(self) -> None:
+        """Start the thread that runs again what a passing failure, or a killed process, left unsettled."""
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(WATCH_SECONDS):
+            try:
+                self.recover()
+            except HubError:
+                log.exception("the inbox could not be looked through")
 
     def rerun(self, id: str) -> Item:
         """Process a settled message again, as after a table was mended; nothing is sent. HubError("not-found")."""
