@@ -91,7 +91,7 @@ def searched(value_set: ValueSet, text: str) -> Expansion | None:
 
 
 def _rows(clause: Clause) -> list[Row]:
-    if clause.url:
+    if not clause.only_sets:
         version = clause.system.version if clause.system else ""
         found = [Row(clause.url, version, concept) for concept in clause.candidates()]
         others = clause.sets

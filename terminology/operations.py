@@ -49,6 +49,13 @@ class Arguments:
             raise TerminologyError("invalid", f"parameter {name} is not a text")
         return value or ""
 
+    def texts(self, name: str) -> list[str]:
+        """The texts of a parameter that may repeat."""
+        values = self.all(name)
+        if not all(isinstance(value, str) for value in values):
+            raise TerminologyError("invalid", f"parameter {name} is not a text")
+        return values
+
     def flag(self, name: str) -> bool:
         """A boolean, False if absent."""
         value = self.one(name)
@@ -75,22 +82,31 @@ class Arguments:
     def codings(self) -> list[Resource]:
         """What is asked about: ``coding``, ``codeableConcept`` or ``code`` and ``system``, as Codings."""
         coding, concept = self.one("coding"), self.one("codeableConcept")
+        found: Any
         if coding is not None:
             found = [coding]
         elif concept is not None:
-            found = concept.get("coding", []) if isinstance(concept, dict) else [concept]
+            found = concept.get("coding") if isinstance(concept, dict) else None
+            if not isinstance(found, list) or not found:
+                raise TerminologyError("required", "the CodeableConcept has no coding")
         else:
             names = ("system", "version", "code", "display")
             found = [{name: self.text(name) for name in names if self.text(name)}]
             found[0].setdefault("version", self.text("systemVersion"))
         if len(found) > MAX_CODINGS or not all(_is_coding(item) for item in found):
             raise TerminologyError("invalid", "a Coding has texts as system, version, code and display")
-        return found
+        return list(found)
 
 
 def _is_coding(item: object) -> bool:
     names = ("system", "version", "code", "display")
     return isinstance(item, dict) and all(isinstance(item.get(name, ""), str) for name in names)
+
+
+def _parts(item: object) -> dict[str, Resource]:
+    """The parts of a parameter by name; empty if it has none."""
+    parts = item if isinstance(item, list) else []
+    return {str(part.get("name")): part for part in parts if isinstance(part, dict)}
 
 
 def from_query(pairs: Iterable[tuple[str, str]]) -> Resource:
@@ -118,7 +134,7 @@ def lookup(terminology: Terminology, parameters: Resource) -> Resource:
         coding["system"],
         coding["code"],
         version=coding.get("version", ""),
-        properties=arguments.all("property"),
+        properties=arguments.texts("property"),
         display_language=arguments.text("displayLanguage"),
     )
 
@@ -176,8 +192,7 @@ def _first_valid(
         if answer["parameter"][0]["valueBoolean"]:
             return answer
         first = first or answer
-    if first is None:
-        raise TerminologyError("required", "the CodeableConcept has no coding")
+    assert first is not None  # there is at least one coding
     return first
 
 
@@ -194,8 +209,8 @@ def expand(terminology: Terminology, parameters: Resource) -> Resource:
     if not url and value_set is None:
         raise TerminologyError("required", "url or valueSet is needed")
     versions = Versions(
-        dict(split(item) for item in arguments.all("system-version")) or None,
-        dict(split(item) for item in arguments.all("force-system-version")) or None,
+        dict(split(item) for item in arguments.texts("system-version")) or None,
+        dict(split(item) for item in arguments.texts("force-system-version")) or None,
     )
     return terminology.expand(
         url,
@@ -206,7 +221,7 @@ def expand(terminology: Terminology, parameters: Resource) -> Resource:
         count=arguments.number("count"),
         active_only=arguments.flag("activeOnly"),
         include_designations=arguments.flag("includeDesignations"),
-        designations=tuple(arguments.all("designation")),
+        designations=tuple(arguments.texts("designation")),
         include_definition=arguments.flag("includeDefinition"),
         exclude_nested=arguments.flag("excludeNested"),
         exclude_not_for_ui=arguments.flag("excludeNotForUI"),
@@ -238,7 +253,7 @@ def find_matches(terminology: Terminology, parameters: Resource) -> Resource:
     system = arguments.text("system") or own.get("url", "")
     properties = []
     for item in arguments.all("property"):
-        parts = {p.get("name"): p for p in item} if isinstance(item, list) else {}
+        parts = _parts(item)
         if "code" not in parts or "value" not in parts:
             raise TerminologyError("invalid", "a property has the parts code and value")
         properties.append((str(fhir.value(parts["code"])), {k: v for k, v in parts["value"].items() if k != "name"}))
@@ -254,9 +269,13 @@ def translate(terminology: Terminology, parameters: Resource) -> Resource:
     concept_map = arguments.resource("conceptMap", "ConceptMap")
     dependencies: dict[str, set[str]] = {}
     for item in arguments.all("dependency"):
-        parts = {p.get("name"): fhir.value(p) for p in item} if isinstance(item, list) else {}
-        codes = {c.get("code", "") for c in (parts.get("concept") or {}).get("coding", ())}
-        dependencies.setdefault(str(parts.get("element", "")), set()).update(codes)
+        parts = _parts(item)
+        concept = fhir.value(parts.get("concept", {}))
+        codings = concept.get("coding") if isinstance(concept, dict) else None
+        if not isinstance(codings, list) or not all(_is_coding(coding) for coding in codings):
+            raise TerminologyError("invalid", "a dependency has the parts element and concept, a CodeableConcept")
+        element = str(fhir.value(parts.get("element", {})))
+        dependencies.setdefault(element, set()).update(coding.get("code", "") for coding in codings)
     answer: Resource = {}
     for coding in arguments.codings():
         answer = terminology.translate(

@@ -10,6 +10,8 @@ from terminology import pinyin, ucum
 from terminology.system import Concept, System
 
 MAX_CANDIDATES = 2_000
+MIN_PART = 4  # letters of a Latin name that is part of another to count as such
+PART = 0.6
 UNIT_PROPERTIES = ("unit", "EXAMPLE_UCUM_UNITS")
 WRONG_UNIT = 0.5  # what is left of a score when the units cannot be converted into one another
 
@@ -52,7 +54,10 @@ def likeness(one: str, other: str) -> tuple[float, str]:
         return 0.0, ""
     if left == right:
         return 1.0, "name"
+    short, long = sorted((left, right), key=len)
     characters = dice(left, right)
+    if short in long and (len(short) >= MIN_PART or not short.isascii()):
+        characters = max(characters, PART + (1 - PART) * len(short) / len(long))  # 钾 in 血清钾
     if left.isascii() and right.isascii():
         return characters, "name"
     sound = 0.9 * dice(pinyin.spell(left), pinyin.spell(right))

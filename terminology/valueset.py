@@ -44,10 +44,11 @@ class Clause:
         self.tests: list[Test] = []
         self.below: list[str] = []
         self.having: list[tuple[str, str]] = []
+        self.only_sets = not url and listed is None
 
     def find(self, url: str, code: str) -> Concept | None:
         """The concept, as this clause shows it, or None."""
-        if not self.url:
+        if self.only_sets:
             found = self.sets[0].find(url, code)
         elif url != self.url:
             return None
@@ -75,7 +76,7 @@ class Clause:
 
     def candidates(self) -> Iterable[Concept]:
         """The concepts of this clause, in the order of the definition."""
-        if not self.url:
+        if self.only_sets:
             found: Iterable[Concept] = ()  # expand reads the rows of the sets themselves
         elif self.listed is not None:
             found = (c for c in map(self._listed, self.listed) if c is not None)
@@ -127,7 +128,7 @@ class ValueSet:
         """The urls of the code systems it draws from."""
         urls: set[str] = set()
         for clause in self.includes:
-            urls.update({clause.url} if clause.url else set().union(*(s.systems() for s in clause.sets)))
+            urls.update(set().union(*(s.systems() for s in clause.sets)) if clause.only_sets else {clause.url})
         return urls
 
 

@@ -402,7 +402,31 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = st.sampled_from(
-    ["url", "code", "system", "coding", "codeableConcept", "valueSet", "property", "concept", "name", "filter", "count"]
+    [
+        "url",
+        "code",
+        "system",
+        "coding",
+        "codeableConcept",
+        "valueSet",
+        "property",
+        "concept",
+        "name",
+        "filter",
+        "count",
+        "codeA",
+        "codeB",
+        "codingA",
+        "codingB",
+        "system-version",
+        "designation",
+        "dependency",
+        "conceptMap",
+        "version",
+        "displayLanguage",
+        "exact",
+        "target",
+    ]
 )
 
 
