@@ -86,7 +86,7 @@ def _members(type: str, expression: str) -> list[str]:
         return [""]
     cast = found[2] or found[3]
     options = elements.options(type, found[1]) or ((found[1], "", False),)
-    members = [key for key, model, _ in options if cast in (None, model)]
+    members = [key for key, model, _ in options if cast is None or cast in elements.supertypes(model)]
     return members or [key for key, _, _ in options]
 
 
