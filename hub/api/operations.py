@@ -11,6 +11,8 @@ from hub.api.exchange import Answer, Pairs, Request, of_resource
 from hub.api.interactions import CURSOR, Interactions
 from hub.errors import HubError
 from hub.fhir import json, outcome
+from hub.fhir.validate import located
+from hub.fhir.validate.report import SYSTEM as RULES
 from hub.services.doors import Doors
 
 Resource = dict[str, Any]
@@ -67,21 +69,28 @@ class Operations:
         return row.run(request)
 
     def validate(self, request: Request) -> Answer:
-        """$validate: what is wrong with the resource, as an OperationOutcome with status 200 (R4 Resource-validate)."""
-        if request.body:
-            given = request.resource()
-            resource = parameter(given, "resource") if given["resourceType"] == "Parameters" else given
-        else:
-            route = request.route
+        """$validate: what is wrong with a resource, as an OperationOutcome with status 200 (R4 Resource-validate).
+
+        A resource sent as the body itself gets line and column with each finding.
+        """
+        route, asked = request.route, arguments(request)
+        profiles = asked.get("profile", [])
+        if asked.get("mode", ["profile" if profiles else "create"])[0] not in VALIDATION_MODES:
+            raise HubError("parameter-value", f"mode is one of {', '.join(VALIDATION_MODES)}", "mode")
+        language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
+        sent = request.resource() if request.body else {"resourceType": "Parameters"}
+        resource = parameter(sent, "resource") if sent["resourceType"] == "Parameters" else sent
+        if resource is None and route.id:
             version = self._doors.query.read(request.context, route.type, route.id, request.databases)
             resource = self._doors.databases.decode(version)
-        if not isinstance(resource, dict) or resource.get("resourceType") != request.route.type:
-            raise HubError(
-                "required", f"$validate at {request.path} needs a {request.route.type}", "Parameters.resource"
-            )
-        issues = self._doors.validator(resource)
-        fine = {"severity": "information", "code": "informational", "diagnostics": "no findings"}
-        return of_resource(200, outcome.build(issues or [fine]))
+        if not isinstance(resource, dict) or resource.get("resourceType") != route.type:
+            wanted = f"$validate at {request.path} needs a {route.type}"
+            raise HubError("required", wanted, "Parameters.resource")
+        if resource is sent:
+            issues = [_located(one, language) for one in located.check(request.body, self._doors.validator, profiles)]
+        else:
+            issues = [one.issue(language) for one in self._doors.validator.check(resource, profiles).findings]
+        return of_resource(200, outcome.build(issues))
 
     def match(self, request: Request) -> Answer:
         """$match: the people this Patient may be (R4 Patient-match; IHE PDQm ITI-119)."""
@@ -156,6 +165,23 @@ class Operations:
         if asked:
             raise HubError("parameter-unknown", f"$everything has no parameter {next(iter(asked))[:60]!r}")
         return self._interactions.compartment(request, pairs, types, referenced=True)
+
+
+VALIDATION_MODES = ("create", "update", "delete", "profile")
+_LINE = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line"
+_COLUMN = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col"
+
+
+def _located(found: located.Located, language: str) -> Resource:
+    """An OperationOutcome.issue with the standard's extensions for line and column."""
+    return {
+        "extension": [{"url": _LINE, "valueInteger": found.line}, {"url": _COLUMN, "valueInteger": found.column}],
+        "severity": found.severity,
+        "code": found.code,
+        "details": {"coding": [{"system": RULES, "code": found.rule}], "text": found.message[language]},
+        "diagnostics": " ".join(part for part in (found.message[language], found.mend.get(language, "")) if part),
+        "expression": [found.expression],
+    }
 
 
 def _meta_answer(resource: Resource) -> Answer:
