@@ -12,12 +12,14 @@ import io
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 from hub.errors import HubError
 
 CHUNK = 1 << 20
+ABANDONED = 86_400
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,6 +30,9 @@ class FileBlobs:
         self._root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        for half in self._incoming.iterdir():
+            if half.stat().st_mtime < time.time() - ABANDONED:  # of a process that died; others may be at work
+                half.unlink(missing_ok=True)
 
     def put(self, data: bytes | BinaryIO, max_bytes: int | None = None) -> str:
         """Store durably; the SHA-256 in hex.
