@@ -6,16 +6,14 @@ from adapters.hl7v2 import ack
 from adapters.hl7v2.findings import finding
 from adapters.hl7v2.interpret import ENVELOPE, translate
 from adapters.hl7v2.message import HEADERS, Message, parse
+from adapters.hl7v2.validate import validate
 from hub.errors import HubError
 from hub.services.check import Finding, Report
 from hub.services.doors import Doors
 
-REQUIRED = ("MSH-9", "MSH-10", "MSH-11", "MSH-12")
-"""Fields without which no message is understood (HL7 v2.5.1 2.15.9)."""
-
 
 class Hl7v2Checker:
-    """HL7 v2 by its encoding rules and by what the hub can make of it."""
+    """HL7 v2 by its encoding rules, its base standard, and what the hub can make of it."""
 
     name = "hl7v2"
 
@@ -34,7 +32,7 @@ class Hl7v2Checker:
             message = parse(data.strip(b"\x0b\x1c"))
         except HubError as error:
             return Report("HL7 v2", (finding("unreadable", error.at, detail=error.diagnostics),))
-        found = [*message.encoding_findings(), *_required(message), *self._mapping(message)]
+        found = [*message.encoding_findings(), *validate(message), *self._mapping(message)]
         return Report(f"HL7 v{message.version or '2'} {message.kind}".strip(), tuple(found))
 
     def _mapping(self, message: Message) -> list[Finding]:
@@ -53,10 +51,6 @@ class Hl7v2Checker:
                     finding("segment-unmapped", name, segment.index + 1, 1, offset=message.place(segment).offset)
                 )
         return found
-
-
-def _required(message: Message) -> list[Finding]:
-    return [finding("field-required", at, message.header.index + 1) for at in REQUIRED if not message[at]]
 
 
 def create(doors: Doors) -> Hl7v2Checker:
