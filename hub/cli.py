@@ -298,9 +298,15 @@ def bench(
 
 
 def install_commands(verb: str | None = None) -> None:
-    """Hang the verbs of the other packages below ``hub``; only ``verb`` when it is given, so that the others load nothing."""
+    """Hang the verbs of other packages below ``hub``: all, or only those that ``verb`` needs, so that the rest loads nothing."""
+    if verb in (None, "validate", "fhirpath"):
+        from hub.conformance import cli as conformance
+
+        known = [command.callback for command in app.registered_commands]
+        app.registered_commands += [one for one in conformance.app.registered_commands if one.callback not in known]
+    hung = [group.name for group in app.registered_groups]
     for point in sorted(entry_points(group="hub.commands"), key=lambda one: one.name):
-        if verb is None or verb == point.name:
+        if verb in (None, point.name) and point.name not in hung:
             app.add_typer(point.load(), name=point.name)
 
 
