@@ -59,9 +59,9 @@ def _step(ways: list[Way], name: str) -> list[Way] | None:
     found: list[Way] = []
     for steps, model in ways:
         known = options(model, name)
+        if is_primitive(model) or not members(model):
+            return None
         if known is None:
-            if is_primitive(model) or not members(model):
-                return None
             continue
         for key, to, many in known:
             if to == "Resource":

@@ -37,14 +37,12 @@ def resolve(scope: Scope, items: Items) -> Items:
     found: Items = []
     for item in items:
         target = _target(item)
-        if target is None:
-            continue
         scope.env.spend(1)
-        resource = _local(scope, target) or (scope.env.resolver(target) if scope.env.resolver else None)
+        resource = None if target is None else _local(scope, target) or _resolved(scope, target)
         if resource is not None:
             found.append(resource_node(resource))
             continue
-        named = parse(target).type or (_declared(item) if type(item) is Node else "")
+        named = (parse(target).type if target else "") or (_declared(item) if type(item) is Node else "")
         if named and scope.env.resolver is None:
             found.append(Node({"resourceType": named}, named))
     return found
@@ -53,8 +51,12 @@ def resolve(scope: Scope, items: Items) -> Items:
 def _target(item: Any) -> str | None:
     value = item.value if type(item) is Node else item
     if type(value) is dict:
-        value = value.get("reference") or (("?" if value.get("type") else None) if "identifier" in value else None)
+        value = value.get("reference")
     return value if isinstance(value, str) else None
+
+
+def _resolved(scope: Scope, target: str) -> dict[str, Any] | None:
+    return scope.env.resolver(target) if scope.env.resolver else None
 
 
 def _declared(item: Node) -> str:

@@ -35,6 +35,7 @@ class Shape:
     constraints: tuple[Constraint, ...] = ()
     children: dict[str, Shape] = field(default_factory=dict)
     slices: dict[str, Shape] = field(default_factory=dict)
+    marks: dict[str, Json] = field(default_factory=dict)  # of a slice: the rules at a discriminator's path
 
     def child(self, name: str) -> Shape:
         """The shape of a child element, made when it is not constrained yet; ``valueQuantity`` is a slice of value."""

@@ -91,7 +91,9 @@ def _slice_of(
 
 def _matches(run: Conformance, shape: Shape, row: dict[str, str], item: Item, profile: str) -> bool:
     kind, path = row.get("type", "value"), row.get("path", "$this")
-    rules = _rules_at(run, shape, path)
+    rules = shape.marks.get(path)
+    if rules is None:
+        rules = shape.marks[path] = _rules_at(run, shape, path)
     nodes = _nodes(run, path, item)
     if kind == "exists":
         least, most = rules.get("min", 0), rules.get("max", "*")
@@ -173,6 +175,8 @@ def _child(run: Conformance, shape: Shape, name: str, url: str | None) -> Shape 
 def _nodes(run: Conformance, path: str, item: Item) -> list[Node]:
     if path == "$this":
         return [item.node]
+    if path.isalpha():
+        return [child.node for child in conform.children(item, path)]
     try:
         env = paths.Env(
             invariants.environment(run.frame).resource, resolver=lambda text: resolve(text, run.frame), now=None
