@@ -99,6 +99,15 @@ class Registry:
                 return _read(entry)
         return None
 
+    def by_id(self, kind: str, id: str) -> Resource | None:
+        """The shipped resource with this logical id, of China's tables or HL7's packages, the preferred one."""
+        for (shipped, url), entries in self._shipped.items():
+            if shipped == kind and url.endswith(f"/{id}"):
+                resource = _read(entries[0])
+                if resource.get("id") == id:
+                    return resource
+        return None
+
     def versions(self, kind: str, url: str) -> list[str]:
         """The known versions of a url, the preferred one first."""
         own = sorted(self._own.get((kind, url), ()), key=newest, reverse=True)
