@@ -11,6 +11,8 @@ Variants of one parameter are parameters of their own, named here and nowhere el
 ``value||unit``           quantity: the number where this is the code in any other system, or the human unit
 ``component$code``        composite: entries of the last component, where the first component has this ``code``,
                           ``system|code`` or ``|code`` (no system) on the same element
+``medication.code``       reference to a contained resource: that resource's own entries, for a chain (R4 3.1.1.5.5);
+                          ``medication.`` has its type
 ========================  ============================================================================================
 """
 
@@ -44,12 +46,17 @@ _PUNCTUATION = re.compile(r"[\s().\-/]")
 
 @dataclass(slots=True)
 class Sink:
-    """Collects the entries of one resource without duplicates. ``bases`` are the addresses this server is known by."""
+    """Collects the entries of one resource without duplicates.
+
+    ``bases`` are the addresses this server is known by; ``contained`` the (parameter, id) of references to contained
+    resources.
+    """
 
     bases: tuple[str, ...] = ()
     zone: tzinfo = UTC
     terms: dict[tuple[str, str, str], None] = field(default_factory=dict)
     ranges: dict[tuple[str, Number, Number], None] = field(default_factory=dict)
+    contained: list[tuple[str, str]] = field(default_factory=list)
 
     def term(self, param: str, value: Any, system: Any = "") -> None:
         if isinstance(value, str) and value:
@@ -164,8 +171,11 @@ def _concept_string(sink: Sink, param: str, value: Element) -> None:
 
 def _reference(sink: Sink, param: str, value: Element) -> None:
     text = value.get("reference")
-    if isinstance(text, str) and text and text[0] != "#":
-        sink.term(param, _target(sink, text))
+    if isinstance(text, str) and text:
+        if text[0] == "#":
+            sink.contained.append((param, text[1:]))
+        else:
+            sink.term(param, _target(sink, text))
     identifier = value.get("identifier")
     if identifier:
         _identifier(sink, f"{param}:identifier", identifier)

@@ -48,7 +48,25 @@ class Indexer:
                 step(sink, resource)
         for step in plan[""]:
             step(sink, resource)
+        if sink.contained:
+            self._contained(sink, resource)
         return sink.entries()
+
+    def _contained(self, sink: Sink, resource: Resource) -> None:
+        """Entries of contained resources, under the parameters that refer to them."""
+        within = {one.get("id"): one for one in resource.get("contained", ()) if "contained" not in one}
+        found: dict[str, Entries] = {}
+        for param, id in sink.contained:
+            inner = within.get(id)
+            if inner is None or inner.get("resourceType") not in self._registry.types:
+                continue
+            if id not in found:
+                found[id] = self.entries(inner)
+            sink.term(f"{param}.", inner["resourceType"])
+            for term in found[id].terms:
+                sink.term(f"{param}.{term.param}", term.value, term.system)
+            for range in found[id].ranges:
+                sink.range(f"{param}.{range.param}", range.low, range.high)
 
     def references(self, resource: Resource, code: str) -> list[Term]:
         """The terms of one reference parameter, for ``_include``."""

@@ -10,46 +10,41 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from hub.errors import HubError
 from hub.search import filter
 from hub.search.criteria import criterion, refused
-from hub.search.expression import ALL, NONE, Chain, Expression, Ids, Not, Order, Query, Reverse, both, either
+from hub.search.expression import (
+    ALL,
+    NONE,
+    And,
+    Chain,
+    Expression,
+    Ids,
+    In,
+    Match,
+    Not,
+    Or,
+    Query,
+    Reverse,
+    both,
+    either,
+)
 from hub.search.matches import Circumstances, Terminology
-from hub.search.parameters import Parameter, Registry
+from hub.search.parameters import Registry
+from hub.search.result import RESULT, Draft, Include, Limits
+
+__all__ = ["Include", "Limits", "Parser", "Search"]
 
 Pair = tuple[str, str]
 
 MAX_PARAMETERS: Final = 200
 MAX_LENGTH: Final = 100_000  # characters of one value with all its alternatives
-MAX_SORT: Final = 8
 GENERAL: Final = frozenset({"_format", "_pretty"})  # of every interaction (R4 3.1.0.1.11), not of the search
-RANGES: Final = frozenset({"date", "number", "quantity"})
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
-
-
-class Limits(Protocol):
-    """The part of the settings a search heeds."""
-
-    @property
-    def default_count(self) -> int: ...
-    @property
-    def max_count(self) -> int: ...
-    @property
-    def max_chain_depth(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Include:
-    """``_include`` or ``_revinclude``: ``source`` "" and ``param`` "*" are the wildcards, ``target`` "" any type."""
-
-    source: str
-    param: str
-    target: str = ""
-    iterate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +65,6 @@ class Search:
     elements: tuple[str, ...] = ()
     used_pairs: tuple[Pair, ...] = ()
     issues: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(slots=True)
-class _Draft:
-    types: tuple[str, ...]
-    count: int
-    where: list[Expression] = field(default_factory=list)
-    order: list[Order] = field(default_factory=list)
-    includes: list[Include] = field(default_factory=list)
-    revincludes: list[Include] = field(default_factory=list)
-    total: str = ""
-    summary: str = ""
-    elements: tuple[str, ...] = ()
 
 
 class Parser:
@@ -113,7 +95,7 @@ class Parser:
         if len(pairs) > MAX_PARAMETERS:
             raise HubError("too-costly", f"a search has at most {MAX_PARAMETERS} parameters, this one {len(pairs)}")
         about = Circumstances(base.rstrip("/"), self._zone, self._clock(), self._terminology)
-        draft = _Draft(self._types(tuple(types), pairs), self._limits.default_count)
+        draft = Draft(self._types(tuple(types), pairs), self._limits.default_count)
         used: list[Pair] = []
         issues: list[dict[str, Any]] = []
         for name, value in pairs:
@@ -163,11 +145,11 @@ class Parser:
                 types = asked
         return types
 
-    def _one(self, draft: _Draft, name: str, value: str, about: Circumstances) -> str | None:
+    def _one(self, draft: Draft, name: str, value: str, about: Circumstances) -> str | None:
         """Take one pair into the draft; why it is unknown, or None."""
-        handler = _RESULT.get(name.partition(":")[0])
+        handler = RESULT.get(name.partition(":")[0])
         if handler is not None:
-            return handler(self, draft, name, value)
+            return handler(draft, self._registry, self._limits, name, value)
         if name in GENERAL or name == "_type":
             return None
         found = self._criterion(draft.types, name, value, about, self._limits.max_chain_depth)
@@ -260,7 +242,11 @@ class Parser:
                 groups.setdefault(found, []).append(target)
         if not groups:
             return why if modifier else f"no type that {code!r} refers to has the search parameter {rest[:80]!r}"
-        return either(Chain(code, tuple(targets), where) for where, targets in groups.items())
+        return either(
+            found
+            for where, targets in groups.items()
+            for found in (Chain(code, tuple(targets), where), _in_contained(code, tuple(targets), where))
+        )
 
     def _has(self, name: str, value: str, about: Circumstances, depth: int, operator: str = "") -> Expression | str:
         """``_has:Observation:patient:code=x`` (R4 3.1.1.4.16)."""
@@ -276,101 +262,34 @@ class Parser:
         found = self._criterion((type,), rest, value, about, depth - 1, operator)
         return found if isinstance(found, str) else Reverse(type, code, found)
 
-    # --- result parameters (R4 3.1.1.5) -------------------------------------------------------------------------------
 
-    def _sort(self, draft: _Draft, name: str, value: str) -> str | None:
-        keys = [key for key in value.split(",") if key]
-        if len(keys) > MAX_SORT:
-            raise refused(name, value, f"at most {MAX_SORT} sort keys are heeded")
-        known = self._registry.common(draft.types)
-        for key in keys:
-            code = key.removeprefix("-")
-            parameter = known.get(code)
-            if parameter is None or parameter.type in ("composite", "special") or parameter.union:
-                return f"cannot sort by {code[:80]!r}: it is no parameter that has an order"
-        draft.order.extend(_order(known[key.removeprefix("-")], key.startswith("-")) for key in keys)
-        return None
-
-    def _count(self, draft: _Draft, name: str, value: str) -> str | None:
-        if not re.fullmatch(r"\d{1,9}", value):
-            raise refused(name, value, "expected a number of resources, 0 or more")
-        draft.count = min(int(value), self._limits.max_count)
-        return None
-
-    def _choice(self, draft: _Draft, name: str, value: str) -> str | None:
-        allowed = _CHOICES[name]
-        if value not in allowed:
-            raise refused(name, value, f"expected one of {', '.join(allowed)}")
-        if name == "_total":
-            draft.total = value
-        elif name == "_summary":
-            draft.summary = value
-        elif value not in ("false", "container"):
-            raise HubError(
-                "parameter-unknown", f"{name}={value} is not offered: contained resources are not found alone", name
-            )
-        return None
-
-    def _elements(self, draft: _Draft, name: str, value: str) -> str | None:
-        names = tuple(dict.fromkeys(part for part in value.split(",") if part))
-        if not names or not all(re.fullmatch(r"[A-Za-z_][\w.]{0,100}", part) for part in names):
-            raise refused(name, value, "expected names of elements, separated by commas")
-        draft.elements += names
-        return None
-
-    def _include(self, draft: _Draft, name: str, value: str) -> str | None:
-        code, _, modifier = name.partition(":")
-        if modifier not in ("", "iterate"):
-            raise HubError("parameter-unknown", f"{code} has the modifier :iterate only", name[:80])
-        parts = value.split(":")
-        if len(parts) > 3 or not all(parts):
-            raise refused(name, value, "expected Type:parameter, Type:parameter:Target, Type:* or *")
-        source, param, target = (*parts, "*", "")[:3] if len(parts) > 1 else ("", "*", "")
-        if len(parts) == 1 and parts[0] != "*":
-            raise refused(name, value, "expected Type:parameter, Type:parameter:Target, Type:* or *")
-        if code == "_revinclude" and not source:
-            raise refused(name, value, "name the type that refers: Type:* or Type:parameter")
-        self._check_include(name, value, source, param, target if len(parts) == 3 else "")
-        include = Include(source, param, parts[2] if len(parts) == 3 else "", modifier == "iterate")
-        (draft.includes if code == "_include" else draft.revincludes).append(include)
-        return None
-
-    def _check_include(self, name: str, value: str, source: str, param: str, target: str) -> None:
-        for type in (source, target):
-            if type and type not in self._registry.types:
-                raise refused(name, value, f"{type[:60]!r} is not an R4 resource type")
-        if source and param != "*":
-            parameter = self._registry.of(source).get(param)
-            if parameter is None or parameter.type != "reference":
-                raise refused(name, value, f"{source} has no reference parameter {param[:60]!r}")
-            if target and target not in parameter.targets:
-                raise refused(name, value, f"{source}:{param} does not refer to {target}")
+def _in_contained(code: str, types: tuple[str, ...], where: Expression) -> Expression:
+    """A chain into a contained resource, whose entries the container has as ``code.parameter`` (R4 3.1.1.5.5)."""
+    inner = _moved(where, f"{code}.")
+    return NONE if inner == NONE else both(Match(f"{code}.", In(types)), inner)
 
 
-_CHOICES: Final = {
-    "_total": ("none", "estimate", "accurate"),
-    "_summary": ("true", "text", "data", "count", "false"),
-    "_contained": ("false", "true", "both"),
-    "_containedType": ("container", "contained"),
-}
-_RESULT: Final[dict[str, Callable[[Parser, _Draft, str, str], str | None]]] = {
-    "_sort": Parser._sort,
-    "_count": Parser._count,
-    "_elements": Parser._elements,
-    "_include": Parser._include,
-    "_revinclude": Parser._include,
-    **dict.fromkeys(_CHOICES, Parser._choice),
-}
+def _moved(where: Expression, prefix: str) -> Expression:
+    match where:
+        case Match(param, test):
+            return NONE if param.endswith(".") else Match(prefix + param, test)
+        case Chain(param, types, inner):
+            return Chain(prefix + param, types, inner)
+        case Not(inner):
+            return Not(_moved(inner, prefix))
+        case And(parts):
+            moved = [_moved(part, prefix) for part in parts]
+            return NONE if NONE in moved else both(*moved)
+        case Or(parts):
+            return either(_moved(part, prefix) for part in parts)
+        case Ids() | Reverse():
+            return NONE  # a contained resource has no identity of its own
 
 
 def _check_text(name: str, value: str) -> None:
     """No NUL and no half of a surrogate pair, which no resource can have (R4 2.24.0.1 string)."""
     if "\x00" in name + value or any("\ud800" <= char <= "\udfff" for char in name + value):
         raise refused(ascii(name)[:80], ascii(value), "it has characters that no text in FHIR has")
-
-
-def _order(parameter: Parameter, descending: bool) -> Order:
-    return Order(parameter.code, descending, "range" if parameter.type in RANGES else "term")
 
 
 def _ids(name: str, modifier: str, value: str) -> Expression:

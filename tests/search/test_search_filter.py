@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.errors import HubError
 from hub.fhir import definitions
-from hub.search.expression import And, Chain, Contains, Equals, Expression, In, Match, Not, Or, Prefix
+from hub.search.expression import And, Equals, Expression, In, Match, Not, Or, Prefix
 from hub.search.index import Indexer
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
@@ -37,7 +37,7 @@ def where(type: str, text: str) -> Expression:
         ('code eq "http://loinc.org|1234-5"', CODE),
         (
             'code eq http://loinc.org|1234-5 and subject:Patient.name co "peter"',
-            And((CODE, Chain("subject", ("Patient",), Match("name", Contains("peter"))))),
+            And((CODE, parser.expression(("Observation",), "subject:Patient.name:contains", "peter"))),
         ),
         ("status eq final or status eq draft and code eq http://loinc.org|1234-5", And((Or((FINAL, DRAFT)), CODE))),
         ("status eq final or (status eq draft and code eq http://loinc.org|1234-5)", Or((FINAL, And((DRAFT, CODE))))),

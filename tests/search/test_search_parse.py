@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hub.errors import HubError
 from hub.fhir import definitions
 from hub.search import criteria, parse
-from hub.search.expression import ALL, Chain, Equals, Ids, In, Match, Not, Or, Order, Prefix, Reverse
+from hub.search.expression import ALL, And, Chain, Equals, Ids, In, Match, Not, Or, Order, Prefix, Reverse
 from hub.search.parameters import Registry
 from hub.search.parse import Include, Parser, Search
 from hub.settings import Search as Limits
@@ -39,14 +39,25 @@ def test_repeated_parameters_are_an_and_and_commas_an_or() -> None:
 
 def test_chain_joins_the_target_types_that_know_the_rest() -> None:
     where = search("DiagnosticReport", "subject.name=peter").query.where
-    assert isinstance(where, Chain)
-    assert where == Chain("subject", where.types, Match("name", Prefix("peter")))
-    assert set(where.types) == {"Patient", "Location"}  # Group has no parameter name, Device has device-name
+    types = ("Patient", "Location")  # Group has no parameter name, Device has device-name
+    assert where == Or(
+        (
+            Chain("subject", types, Match("name", Prefix("peter"))),
+            And((Match("subject.", In(types)), Match("subject.name", Prefix("peter")))),  # a contained subject
+        )
+    )
 
 
 def test_typed_chain_of_two_links() -> None:
-    assert search("Observation", "subject:Patient.organization.name=x").query.where == Chain(
-        "subject", ("Patient",), Chain("organization", ("Organization",), Match("name", Prefix("x")))
+    where = search("Observation", "subject:Patient.organization.name=x").query.where
+    named = Match("name", Prefix("x"))
+    contained = And((Match("organization.", In(("Organization",))), Match("organization.name", Prefix("x"))))
+    organization = Or((Chain("organization", ("Organization",), named), contained))
+    assert where == Or(
+        (
+            Chain("subject", ("Patient",), organization),
+            And((Match("subject.", In(("Patient",))), Chain("subject.organization", ("Organization",), named))),
+        )
     )
 
 
