@@ -29,6 +29,7 @@ from hub.search.parse import Parser
 from hub.services.check import Checks, FhirChecker
 from hub.services.compartment import Compartments
 from hub.services.doors import Doors
+from hub.services.export import Exports
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
 from hub.services.inbox import Inbox
@@ -99,8 +100,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
+    compartments = Compartments(standard, parser)
     query = QueryService(
-        store, parser, Compartments(standard, parser), decide, audit, clock, secret(settings.data, "page-links"), settings.search
+        store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     doors = Doors(
         settings=settings,
@@ -117,6 +119,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
         inbox=Inbox(store, blobs, ingest, clock, ids),
         query=query,
+        exports=Exports(
+            store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"
+        ),
         identity=Identity(store, databases, linker, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
@@ -177,6 +182,7 @@ class Running:
 def close(doors: Doors) -> None:
     """Write what is queued and close the store."""
     doors.inbox.close()
+    doors.exports.close()
     doors.imaging.close()
     doors.audit.close()
     doors.store.close()

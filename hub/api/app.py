@@ -10,10 +10,11 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from hub.api import capability, pages, platform, platform_check, platform_identity, platform_inbox
+from hub.api.bulk import Bulk
 from hub.api.bundles import Bundles
 from hub.api.dispatch import Dispatcher, Receive, Scope, Send
-from hub.api.exchange import Answer, Request, of_resource
-from hub.api.interactions import Handler, Interactions
+from hub.api.exchange import Answer, Handler, Request, of_resource
+from hub.api.interactions import Interactions
 from hub.api.operations import Operations
 from hub.api.pool import Pool
 from hub.api.routes import Router
@@ -42,7 +43,8 @@ def fhir(doors: Doors) -> Fhir:
     """Every interaction of the route table with what serves it."""
     api = Fhir({}, Router(doors.definitions.resource_types))
     interactions = Interactions(doors)
-    operations = Operations(doors, interactions)
+    bulk = Bulk(doors)
+    operations = Operations(doors, interactions, bulk)
     started = doors.clock()
     statements: dict[str, Answer] = {}
 
@@ -52,7 +54,7 @@ def fhir(doors: Doors) -> Fhir:
             statements[request.root] = of_resource(200, resource)
         return Answer(200, statements[request.root].body)
 
-    api.handlers.update(interactions.table())
+    api.handlers.update(interactions.table() | bulk.table())
     api.handlers["transaction"] = Bundles(doors, api.router, api.perform).transaction
     api.handlers["operation"] = operations.operation
     api.handlers["capabilities"] = capabilities

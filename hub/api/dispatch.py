@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from hub.api import exchange, negotiate
-from hub.api.exchange import Answer, Pairs, Request
+from hub.api.exchange import Answer, Handler, Pairs, Request
 from hub.api.pool import Pool
 from hub.api.routes import Router
 from hub.errors import HubError
@@ -26,9 +28,9 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Handler = Callable[[Request], Answer]
 
 MAX_PARAMETERS = 1000
+FILE_PIECE = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _SAFE = (b"x-content-type-options", b"nosniff")
 _CACHE = (b"cache-control", b"private, no-cache")
@@ -204,6 +206,9 @@ async def _read(receive: Receive, headers: dict[str, str], limit: int) -> bytes:
 
 async def _send(answer: Answer, method: str, request_id: bytes, send: Send) -> None:
     """Send a rendered answer."""
+    if answer.file is not None:
+        await _send_file(answer.file, answer, method, request_id, send)
+        return
     body = answer.body[0]
     headers = [*answer.headers, _SAFE, _CACHE, (b"x-request-id", request_id)]
     if body:
@@ -212,3 +217,15 @@ async def _send(answer: Answer, method: str, request_id: bytes, send: Send) -> N
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+async def _send_file(path: Path, answer: Answer, method: str, request_id: bytes, send: Send) -> None:
+    """Send a file in pieces, so that its size does not matter."""
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        headers = [*answer.headers, _SAFE, _CACHE, (b"x-request-id", request_id)]
+        headers += [(b"content-type", answer.media.encode()), (b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        while method != "HEAD" and (piece := file.read(FILE_PIECE)):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -79,6 +80,11 @@ class Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     media: str = ""
     """Content-Type of a body that is not FHIR (Binary, NDJSON); "" is the negotiated FHIR format."""
+    file: Path | None = None
+    """A file that is the body, sent piece by piece."""
+
+
+Handler = Callable[[Request], Answer]
 
 
 def rendered(answer: Answer, format: str, pretty: bool) -> Answer:

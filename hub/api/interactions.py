@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from hub.api import bundle, negotiate, subset
-from hub.api.exchange import Answer, Pairs, Request, of_resource, version_headers
+from hub.api.exchange import Answer, Handler, Pairs, Request, of_resource, version_headers
 from hub.errors import HubError
 from hub.fhir import json, outcome, patch, temporal
 from hub.search.expression import ALL, Expression
@@ -15,8 +15,6 @@ from hub.services.doors import Doors
 from hub.services.ingest import Written
 from hub.services.page import Page
 from hub.store.protocol import Version
-
-Handler = Callable[[Request], Answer]
 
 CURSOR = "_cursor"
 """The one parameter of a page link."""

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.api import bundle, meta
+from hub.api.arguments import arguments, parameter
+from hub.api.bulk import Bulk
 from hub.api.exchange import Answer, Pairs, Request, of_resource
 from hub.api.interactions import CURSOR, Interactions
+from hub.api.terminology import TABLE, TerminologyOperations
 from hub.errors import HubError
 from hub.fhir import json, outcome
 from hub.fhir.validate import located
@@ -17,6 +20,7 @@ from hub.services.doors import Doors
 
 Resource = dict[str, Any]
 
+BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
 
 
@@ -39,7 +43,7 @@ class Operation:
 class Operations:
     """The table, and the interaction ``operation`` that looks up in it."""
 
-    def __init__(self, doors: Doors, interactions: Interactions) -> None:
+    def __init__(self, doors: Doors, interactions: Interactions, bulk: Bulk) -> None:
         self._doors = doors
         self._interactions = interactions
         core = "http://hl7.org/fhir/OperationDefinition/"
@@ -53,7 +57,13 @@ class Operations:
             Operation("meta-delete", (INSTANCE,), (), core + "Resource-meta-delete", self.meta_delete, reads=False),
             Operation("lastn", (TYPE,), ("Observation",), core + "Observation-lastn", self.lastn),
             Operation("document", (INSTANCE,), ("Composition",), core + "Composition-document", self.document),
+            Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
+        ]
+        terms = TerminologyOperations(doors)
+        rows += [
+            Operation(name, (TYPE, INSTANCE) if types else (SYSTEM,), types, core + definition, terms.run)
+            for name, types, definition in TABLE
         ]
         self.rows = {row.name: row for row in rows}
 
@@ -62,7 +72,7 @@ class Operations:
         route = request.route
         level = INSTANCE if route.id else TYPE if route.type else SYSTEM
         row = self.rows.get(route.name)
-        if row is None or level not in row.levels or (row.types and route.type not in row.types):
+        if row is None or level not in row.levels or (row.types and route.type and route.type not in row.types):
             raise HubError("not-found", f"the operation ${route.name[:60]} is not defined at {request.path[:200]!r}")
         if request.method == "GET" and not row.reads:
             raise HubError("method-unknown", f"${route.name} changes data; call it by POST", "POST")
@@ -191,25 +201,3 @@ def _meta_answer(resource: Resource) -> Answer:
 
 EVERYTHING = (("start", "ge", "date"), ("end", "le", "date"), ("_since", "ge", "_lastUpdated"))
 """Parameters of $everything that narrow it: name, prefix, search parameter (care dates, where a type has one)."""
-
-
-def arguments(request: Request) -> dict[str, list[str]]:
-    """The primitive parameters of an operation, from the query and from a Parameters body, by name."""
-    pairs = list(request.pairs)
-    if request.body:
-        for one in request.resource().get("parameter", ()):
-            value = next((value for name, value in one.items() if name.startswith("value")), None)
-            if isinstance(value, str | int):
-                pairs.append((one.get("name", ""), str(value)))
-    found: dict[str, list[str]] = {}
-    for name, value in pairs:
-        found.setdefault(name, []).append(value)
-    return found
-
-
-def parameter(parameters: dict[str, Any], name: str) -> Any:
-    """The value or resource of the first parameter of this name, None if there is none (R4 Parameters)."""
-    for one in parameters.get("parameter", ()):
-        if isinstance(one, dict) and one.get("name") == name:
-            return next((value for key, value in one.items() if key == "resource" or key.startswith("value")), None)
-    return None

@@ -52,10 +52,21 @@ class Action(_Body):
     action: Text
 
 
+class Decision(_Body):
+    """A human's decision about two Patients (references ``Patient/id``)."""
+
+    a: Text
+    b: Text
+    same: bool
+    actor: Text
+    note: str = Field("", max_length=2000)
+
+
 def create(doors: Doors) -> APIRouter:
-    """The routes ``/persons`` and ``/cards``."""
+    """The routes ``/persons``, ``/mpi`` and ``/cards``."""
     router = APIRouter()
     _persons(router, doors)
+    _mpi(router, doors)
     _cards(router, doors)
     return router
 
@@ -85,6 +96,26 @@ def _persons(router: APIRouter, doors: Doors) -> None:
         if found["person"] is None:
             raise HubError("not-found", f"there is no Person {id!r}", "id")
         return found
+
+
+def _mpi(router: APIRouter, doors: Doors) -> None:
+    identity = doors.identity
+
+    @router.get("/mpi/explain", tags=["mpi"])
+    def explain(a: Asked, b: Asked) -> dict[str, Any]:
+        """Why two records are, or are not, one person: what every field contributes, in words."""
+        return identity.explain(a, b)
+
+    @router.get("/mpi/reviews", tags=["mpi"])
+    def reviews() -> dict[str, Any]:
+        """Pairs of registrations that a human must decide, with the evidence side by side."""
+        return {"reviews": identity.reviews()}
+
+    @router.post("/mpi/decisions", tags=["mpi"])
+    def decide(decision: Decision) -> dict[str, Any]:
+        """One person, or never one person: it holds whatever the demographics become."""
+        given = decision
+        return {"changed": identity.decide(given.a, given.b, same=given.same, actor=given.actor, note=given.note)}
 
 
 def _cards(router: APIRouter, doors: Doors) -> None:

@@ -16,6 +16,8 @@ ROUTES: dict[str, dict[str, str]] = {
     "metadata": {"GET": "capabilities"},
     "_search": {"POST": "search_system"},
     "_history": {"GET": "history_system"},
+    "_export/I": {"GET": "export_status", "DELETE": "export_delete"},
+    "_export/I/F": {"GET": "export_file"},
     "$": {"GET": "operation", "POST": "operation"},
     "T": {
         "GET": "search_type",
@@ -76,6 +78,8 @@ class Router:
                 facts["type"], part = self._type(segment), "T"
             elif place == 1:
                 facts["id"], part = self._id(segment), "I"
+            elif place == 2 and segments[0] == "_export":
+                facts["name"], part = segment, "F"
             elif place == 2 and (segment == "*" or segment in self._types):
                 facts["name"], part = segment, "T"
             elif place == 3 and segments[2] == "_history":

@@ -6,9 +6,11 @@ refers to the compartment's owner; the owner is in its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hub.errors import HubError
 from hub.fhir.definitions import Definitions
-from hub.search.expression import NONE, Expression, Ids, either
+from hub.search.expression import ALL, NONE, Expression, Ids, In, Match, Prefix, either
 from hub.search.parse import Parser
 
 NOT_RECORD = frozenset({"AuditEvent"})
@@ -43,6 +45,15 @@ class Compartments:
         references = [self._parser.expression((type,), code, f"{owner}/{id}") for code in codes if code != "{def}"]
         own = [Ids((id,))] if type == owner else []
         return either([*own, *references]) if own or references else NONE
+
+    def within_any(self, owner: str, ids: Sequence[str] | None, type: str) -> Expression:
+        """Which resources of ``type`` are in the compartment of any of these owners (None: of any at all)."""
+        codes = [code for code in self._of(owner).get(type, ()) if code != "{def}"]
+        test = Prefix(f"{owner}/") if ids is None else In(tuple(f"{owner}/{id}" for id in ids))
+        parts: list[Expression] = [Match(code, test) for code in codes]
+        if type == owner:
+            parts.append(ALL if ids is None else Ids(tuple(ids)))
+        return either(parts)
 
     def _of(self, owner: str) -> dict[str, tuple[str, ...]]:
         members = self._members.get(owner)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.healthcard.card import HealthCards
     from hub.search.parameters import Registry
     from hub.services.check import Checks
+    from hub.services.export import Exports
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
     from hub.services.inbox import Inbox
@@ -44,6 +45,7 @@ class Doors:
     transactions: Transactions
     inbox: Inbox
     query: QueryService
+    exports: Exports
     identity: Identity
     imaging: Imaging
     cards: HealthCards

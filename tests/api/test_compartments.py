@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,3 +153,84 @@ def test_what_is_refused(loaded: httpx.Client, path: str, status: int) -> None:
 def test_nothing_is_in_a_compartment_that_has_no_members(loaded: httpx.Client) -> None:
     assert loaded.get("/fhir/Patient/c1/Organization").json()["total"] == 0
     assert loaded.get("/fhir/Patient/nobody/Observation").json()["total"] == 0
+
+
+def export(client: httpx.Client, path: str) -> dict[str, list[str]]:
+    """A whole bulk export: type -> ids in the file's order."""
+    kicked = client.get(path, headers={"Prefer": "respond-async"})
+    assert kicked.status_code == 202, kicked.text
+    status = kicked.headers["content-location"]
+    for _ in range(200):
+        answer = client.get(status)
+        if answer.status_code != 202:
+            break
+        time.sleep(0.05)
+    assert answer.status_code == 200, answer.text
+    manifest = answer.json()
+    found = {}
+    for output in manifest["output"]:
+        file = client.get(output["url"])
+        assert file.headers["content-type"] == "application/fhir+ndjson"
+        lines = [json.loads(line) for line in file.text.splitlines()]
+        assert len(lines) == output["count"] and {line["resourceType"] for line in lines} == {output["type"]}
+        found[output["type"]] = [line["id"] for line in lines]
+    assert client.delete(status).status_code == 202
+    assert client.get(status).status_code == 404
+    return found
+
+
+def references(exported: dict[str, list[str]]) -> list[str]:
+    return [f"{type}/{id}" for type, ids in exported.items() for id in ids]
+
+
+def test_an_export_of_all_patients_is_all_their_compartments(loaded: httpx.Client) -> None:
+    exported = references(export(loaded, "/fhir/Patient/$export"))
+    assert len(exported) == len(set(exported))
+    whole = {one for number in range(PEOPLE) for one in collect(loaded, f"/fhir/Patient/c{number}/$everything")[0]}
+    assert set(exported) == whole
+
+
+def test_an_export_of_one_patient_or_a_group(loaded: httpx.Client) -> None:
+    one = references(export(loaded, "/fhir/Patient/$export?patient=Patient/c1"))
+    assert set(one) == set(collect(loaded, "/fhir/Patient/c1/$everything")[0])
+    member = [{"entity": {"reference": f"Patient/c{number}"}} for number in (1, 2)]
+    group = {"resourceType": "Group", "id": "g", "type": "person", "actual": True, "member": member}
+    loaded.put("/fhir/Group/g", json=group, headers=FHIR).raise_for_status()
+    two = references(export(loaded, "/fhir/Group/g/$export"))
+    assert set(two) == {one for n in (1, 2) for one in collect(loaded, f"/fhir/Patient/c{n}/$everything")[0]}
+    empty = {"resourceType": "Group", "id": "empty", "type": "person", "actual": True}
+    loaded.put("/fhir/Group/empty", json=empty, headers=FHIR).raise_for_status()
+    assert export(loaded, "/fhir/Group/empty/$export") == {}
+
+
+def test_an_export_of_the_system_is_narrowed(loaded: httpx.Client) -> None:
+    system = export(loaded, "/fhir/$export?_type=Observation,Organization")
+    assert sorted(system["Organization"]) == ["org-0", "org-1"]
+    assert len(system["Observation"]) == loaded.get("/fhir/Observation?_summary=count").json()["total"]
+    some = export(loaded, "/fhir/$export?_type=Observation&_typeFilter=Observation%3Fdate%3Dge2012-01-01")
+    late = loaded.get("/fhir/Observation?date=ge2012-01-01&_summary=count").json()["total"]
+    assert 0 < len(some["Observation"]) == late < len(system["Observation"])
+    assert export(loaded, "/fhir/$export?_since=2100-01-01T00:00:00Z") == {}
+    assert "Patient" not in export(loaded, "/emr/$export")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("$export?_outputFormat=csv", 400),
+        ("$export?_type=Colour", 400),
+        ("$export?colour=red", 400),
+        ("$export?_typeFilter=Observation", 400),
+        ("$export?_typeFilter=Observation%3Fcolour%3Dred", 400),
+        ("$export?_since=soon", 400),
+        ("Group/absent/$export", 404),
+        ("Group/$export", 404),
+        ("Patient/c1/$export", 404),
+        ("Observation/$export", 404),
+        ("_export/none", 404),
+        ("_export/none/Patient.ndjson", 404),
+        ("_export/../x", 404),
+    ],
+)
+def test_what_is_not_exported(loaded: httpx.Client, path: str, status: int) -> None:
+    assert loaded.get(f"/fhir/{path}").status_code == status
