@@ -25,7 +25,7 @@ from hub.errors import HubError
 from hub.search.expression import Query
 from hub.store.codec import Codec, dictionaries
 from hub.store.protocol import Found, Item, Put, Transaction, Version
-from hub.store.sqlite_query import Compiler, Sql, number, one_of, ordering
+from hub.store.sqlite_query import Catalog, Compiler, Sql, number, one_of, ordering
 from hub.store.writer import GroupWriter, Job
 
 T = TypeVar("T")
@@ -53,15 +53,21 @@ def refusal(error: sqlite3.Error) -> HubError:
     return HubError("exception", f"SQLite: {error}")
 
 
+class _Known:
+    """What the threads of a store know of the file: the catalog as the writer left it."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog(())
+
+
 class _Reading:
     """Reader on one connection; one for each thread."""
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, seconds: float, known: _Known) -> None:
         self.connection = connection
         self._seconds = seconds
         self._deadline = float("inf")
-        self._keys: dict[tuple[str, str], dict[str, int]] = {}
-        self._newest_key: int | None = None
+        self._known = known
         self.codec = Codec(dict(connection.execute("SELECT number, content FROM dictionary")))
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, PROGRESS_STEPS)
 
@@ -106,11 +112,15 @@ class _Reading:
         keys = "".join(f", p.k{place}" for place in range(len(query.order)))
         rows = f"({page.text}) p CROSS JOIN version v ON v.seq = p.seq"
         sql = f"SELECT {VERSION}{keys} FROM {rows} ORDER BY {ordering(query, 'p.')}p.seq"
-        return [Found(self._version(row[:10]), (*row[10:], row[9])) for row in self.rows(sql, page.values)]
+        found = [Found(self._version(row[:10]), (*row[10:], row[9])) for row in self.rows(sql, page.values)]
+        self._check_age(query)
+        return found
 
     def count(self, query: Query) -> int:
         compiled = self._compiler(query).count(query)
-        return int(self.rows(compiled.text, compiled.values)[0][0])
+        counted = self._number(compiled.text, compiled.values)
+        self._check_age(query)
+        return counted
 
     def explain(self, query: Query) -> list[str]:
         """The query plan's lines."""
@@ -118,36 +128,24 @@ class _Reading:
         return [str(row[3]) for row in self.rows(f"EXPLAIN QUERY PLAN {page.text}", page.values)]
 
     def _compiler(self, query: Query) -> Compiler:
-        ((newest, horizon),) = self.rows("SELECT (SELECT max(key) FROM parameter), horizon FROM state")
-        self._learn(newest)
-        if query.at is not None and query.at < horizon:
+        return Compiler(self._catalog(), query.at, self._number)
+
+    def _catalog(self) -> Catalog:
+        return self._known.catalog
+
+    def learn(self) -> None:
+        """Know the parameters as they are on disk; after a rollback, without those that came with it."""
+        newest = self.connection.execute("SELECT max(key) FROM parameter").fetchone()[0]
+        if newest != self._known.catalog.newest:
+            self._known.catalog = Catalog(self.rows("SELECT key, database, type, code FROM parameter"))
+
+    def _number(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        return int(self.rows(sql, values)[0][0])
+
+    def _check_age(self, query: Query) -> None:
+        """After the answer was read: had entries of its moment been swept before?"""
+        if query.at is not None and query.at < self._number("SELECT horizon FROM state"):
             raise HubError("expired", "the search is too old to be continued; start it again")
-        probe = lambda sql, values: int(self.rows(sql, values)[0][0])  # noqa: E731
-        return Compiler(self._numbers, self._kinds, query.at, probe)
-
-    def _learn(self, newest: int | None) -> None:
-        """Read the parameters' numbers again when the newest is not the one known."""
-        if newest == self._newest_key:
-            return
-        self._newest_key = newest
-        self._keys.clear()
-        for key, database, type, code in self.rows("SELECT key, database, type, code FROM parameter"):
-            self._keys.setdefault((database, type), {})[code] = key
-
-    def _numbers(self, databases: tuple[str, ...], types: tuple[str, ...], code: str) -> tuple[int, ...]:
-        return tuple(
-            codes[code]
-            for (database, type), codes in self._keys.items()
-            if code in codes and (not types or type in types) and (not databases or database in databases)
-        )
-
-    def _kinds(self, databases: tuple[str, ...], types: tuple[str, ...]) -> tuple[list[str], list[str]]:
-        within = [
-            (database, type)
-            for database, type in self._keys
-            if (not types or type in types) and (not databases or database in databases)
-        ]
-        return list(dict.fromkeys(kind[0] for kind in within)), list(dict.fromkeys(kind[1] for kind in within))
 
     # --- queues -------------------------------------------------------------------------------------------------------
 
@@ -167,13 +165,22 @@ class _Reading:
         ]
 
 
+class _Outside(_Reading):
+    """Reader in a process that does not write: it looks each time whether the writer numbered new parameters."""
+
+    def _catalog(self) -> Catalog:
+        self.learn()
+        return super()._catalog()
+
+
 class _Writing(_Reading):
     """Transaction on the one writing connection."""
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float, clock: Callable[[], int]) -> None:
-        super().__init__(connection, seconds)
+    def __init__(self, connection: sqlite3.Connection, seconds: float, known: _Known, clock: Callable[[], int]) -> None:
+        super().__init__(connection, seconds, known)
         self._clock = clock
-        self.forget()
+        self.learn()
+        self._last_key = known.catalog.newest or 0
 
     def guard(self, key: str) -> None:
         """Nothing to do: there is one writer."""
@@ -205,32 +212,22 @@ class _Writing(_Reading):
         if not put.text:
             return
         kind = (put.database, put.type)
-        known = self._keys.get(kind) or self._new_key(kind, "")
-        terms = [
-            (known.get(term.param) or self._new_key(kind, term.param)[term.param], term.value, seq, term.system)
-            for term in put.entries.terms
-        ]
-        ranges = [
-            (
-                known.get(entry.param) or self._new_key(kind, entry.param)[entry.param],
-                number(entry.low),
-                number(entry.high),
-                seq,
-            )
-            for entry in put.entries.ranges
-        ]
+        codes = self._known.catalog.codes(*kind) or self._new_key(*kind, "")
+        for param in {term.param for term in put.entries.terms} | {each.param for each in put.entries.ranges}:
+            if param not in codes:
+                codes = self._new_key(*kind, param)
+        terms = [(codes[term.param], term.value, seq, term.system) for term in put.entries.terms]
+        ranges = [(codes[each.param], number(each.low), number(each.high), seq) for each in put.entries.ranges]
         self.connection.executemany("INSERT OR IGNORE INTO term VALUES (?, ?, ?, ?)", terms)
         self.connection.executemany("INSERT OR IGNORE INTO range VALUES (?, ?, ?, ?)", ranges)
 
-    def forget(self) -> None:
-        """Know the parameters' numbers as they are on disk; after a rollback, without those given in it."""
-        self._learn(self.connection.execute("SELECT max(key) FROM parameter").fetchone()[0])
-
-    def _new_key(self, kind: tuple[str, str], code: str) -> dict[str, int]:
-        key = self.connection.execute("INSERT INTO parameter VALUES (NULL, ?, ?, ?)", (*kind, code)).lastrowid
-        codes = self._keys.setdefault(kind, {})
-        codes[code] = self._newest_key = int(key or 0)
-        return codes
+    def _new_key(self, database: str, type: str, code: str) -> dict[str, int]:
+        """Number a parameter. A number is never given again, not even after a rollback: readers may know it."""
+        self._last_key += 1
+        row = (self._last_key, database, type, code)
+        self.connection.execute("INSERT INTO parameter VALUES (?, ?, ?, ?)", row)
+        self._known.catalog = self._known.catalog.extended(row)
+        return self._known.catalog.codes(database, type)
 
     def enqueue(self, item: Item) -> Item:
         present = self.item_by_key(item.queue, item.key)
@@ -305,6 +302,7 @@ class SqliteStore:
         self._retention = int(snapshot_seconds * 1_000_000)
         self._query_seconds = query_seconds
         self._read_only = read_only
+        self._known = _Known()
         self._readers = threading.local()
         self._open: weakref.WeakSet[_Reading] = weakref.WeakSet()
         if read_only:
@@ -312,7 +310,7 @@ class SqliteStore:
             return
         self._lock = self._locked()
         try:
-            self._transaction = _Writing(self._prepared(), query_seconds, clock)
+            self._transaction = _Writing(self._prepared(), query_seconds, self._known, clock)
         except sqlite3.Error as error:
             raise refusal(error) from error
         self._writer = GroupWriter(self._commit, self._idle, name="sqlite-writer")
@@ -368,7 +366,8 @@ class SqliteStore:
         reader: _Reading | None = getattr(self._readers, "reader", None)
         if reader is None:
             try:
-                reader = _Reading(self._connect(4096), self._query_seconds)
+                kind = _Outside if self._read_only else _Reading
+                reader = kind(self._connect(4096), self._query_seconds, self._known)
             except sqlite3.Error as error:
                 raise refusal(error) from error
             self._readers.reader = reader
@@ -487,7 +486,7 @@ class SqliteStore:
         except (sqlite3.Error, HubError) as error:
             if self._transaction.connection.in_transaction:
                 execute("ROLLBACK")
-            self._transaction.forget()
+            self._transaction.learn()
             if isinstance(error, sqlite3.Error):
                 raise refusal(error) from error
             raise
@@ -503,7 +502,7 @@ class SqliteStore:
             if not self._transaction.connection.in_transaction:  # SQLite has undone everything: disk full, I/O error
                 raise job.error
             execute("ROLLBACK TO work")
-            self._transaction.forget()
+            self._transaction.learn()
         execute("RELEASE work")
 
     def _idle(self) -> None:

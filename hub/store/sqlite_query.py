@@ -10,7 +10,7 @@ Values reach SQLite as parameters only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from hub.search.expression import (
@@ -36,7 +36,9 @@ from hub.search.expression import (
 )
 
 Probe = Callable[[str, tuple[Any, ...]], int]
-PROBES = (200, 10_000)
+RARE = 200
+SOME = 5_000
+REMEMBERED = 10_000
 COMPOUND = 100
 INTEGERS = range(-(2**63), 2**63)
 
@@ -131,24 +133,62 @@ def gathered(where: Or) -> list[Expression]:
     return parts
 
 
-class Compiler:
-    """Compiles for one moment: ``at`` a change number, or None for now.
+class Catalog:
+    """The numbers of the parameters, as of one moment; never changed, so that threads may share it.
 
-    ``keys(databases, types, code)`` gives the numbers of a parameter in a scope, ``kinds(databases, types)`` the
-    databases and the types there have been in it, ``probe(select, values)`` the number that a SELECT yields.
+    ``rows`` are those of the table ``parameter``: key, database, type, code.
     """
 
-    def __init__(
-        self,
-        keys: Callable[[tuple[str, ...], tuple[str, ...], str], tuple[int, ...]],
-        kinds: Callable[[tuple[str, ...], tuple[str, ...]], tuple[list[str], list[str]]],
-        at: int | None,
-        probe: Probe,
-    ) -> None:
-        self._keys = keys
-        self._kinds = kinds
+    def __init__(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
+        self._rows = tuple(rows)
+        self.newest = max((row[0] for row in self._rows), default=None)
+        self._codes: dict[tuple[str, str], dict[str, int]] = {}
+        for key, database, type, code in self._rows:
+            self._codes.setdefault((database, type), {})[code] = key
+        self._found: dict[tuple[Scope, str], tuple[int, ...]] = {}
+
+    def extended(self, row: tuple[int, str, str, str]) -> Catalog:
+        """With one row more."""
+        return Catalog((*self._rows, row))
+
+    def codes(self, database: str, type: str) -> dict[str, int]:
+        """Code -> number."""
+        return self._codes.get((database, type), {})
+
+    def keys(self, scope: Scope, code: str) -> tuple[int, ...]:
+        """The numbers of a parameter in a scope."""
+        found = self._found.get((scope, code))
+        if found is None:
+            found = tuple(self._codes[kind][code] for kind in self._within(scope) if code in self._codes[kind])
+            if len(self._found) < REMEMBERED:
+                self._found[scope, code] = found
+        return found
+
+    def kinds(self, scope: Scope) -> tuple[list[str], list[str]]:
+        """The databases and the types that there have been in a scope."""
+        within = self._within(scope)
+        return list(dict.fromkeys(kind[0] for kind in within)), list(dict.fromkeys(kind[1] for kind in within))
+
+    def _within(self, scope: Scope) -> list[tuple[str, str]]:
+        return [
+            kind
+            for kind in self._codes
+            if (not scope.types or kind[1] in scope.types) and (not scope.databases or kind[0] in scope.databases)
+        ]
+
+
+class Compiler:
+    """Compiles for one moment: ``at`` a change number, or None for now. ``probe`` gives the number a SELECT yields."""
+
+    def __init__(self, catalog: Catalog, at: int | None, probe: Probe) -> None:
+        self._catalog = catalog
         self._at = at
         self._probe = probe
+        self._aliases = 0
+
+    def _alias(self) -> str:
+        self._aliases += 1
+        return f"e{self._aliases}"
 
     # --- whole queries ------------------------------------------------------------------------------------------------
 
@@ -157,7 +197,7 @@ class Compiler:
         scope = Scope(query.types, query.databases)
         keys = [self._key(order, scope) for order in query.order]
         names = [f"k{place}" for place in range(len(keys))]
-        text, values = self._members(query.where, scope, keys)
+        text, values = self._members(query.where, scope, keys, page=not keys)
         if query.after is not None:
             after = self._after(names, query.order, query.after)
             if keys:
@@ -176,7 +216,7 @@ class Compiler:
             return Sql("(SELECT v.updated FROM version v WHERE v.seq = x.seq)")
         if order.param == "_id":
             return Sql("(SELECT v.id FROM version v WHERE v.seq = x.seq)")
-        keys = self._keys(scope.databases, scope.types, order.param)
+        keys = self._catalog.keys(scope, order.param)
         if not keys:
             return Sql("NULL")
         if order.shape == "term":
@@ -203,38 +243,58 @@ class Compiler:
 
     # --- sets ---------------------------------------------------------------------------------------------------------
 
-    def _members(self, where: Expression, scope: Scope, keys: Sequence[Sql] = ()) -> Sql:
+    def _members(self, where: Expression, scope: Scope, keys: Sequence[Sql] = (), page: bool = False) -> Sql:
         """``SELECT x.seq AS seq, k0, ... FROM source x WHERE ...``: the versions for which ``where`` holds."""
         parts = list(where.parts) if isinstance(where, And) else [where]
-        sources = [(place, source) for place, part in enumerate(parts) if (source := self._source(part, scope))]
-        chosen, (text, values, unique) = self._rarest(sources) if sources else (-1, self._everything(scope))
+        chosen = self._rarest(parts, scope, RARE if page else SOME)
+        text, values, unique = self._everything(scope) if chosen is None else self._source(chosen, scope)
         columns = "".join(f", {key.text} AS k{place}" for place, key in enumerate(keys))
         values = tuple(value for key in keys for value in key.values) + values
-        checks = [self._check(part, scope) for place, part in enumerate(parts) if place != chosen]
+        checks = [self._check(part, scope, "x") for part in parts if part is not chosen]
         if checks:
             check = joined("AND", checks)
             text, values = f"{text} AND {check.text}", values + check.values
         return Sql(f"SELECT {'' if unique else 'DISTINCT '}x.seq AS seq{columns} FROM {text}", values)
 
-    def _rarest(self, sources: list[tuple[int, Source]]) -> tuple[int, Source]:
-        if len(sources) == 1:
-            return sources[0]
-        for most in PROBES:
-            counted = [
-                (
-                    self._probe(f"SELECT count(*) FROM (SELECT 1 FROM {source.text} LIMIT ?)", (*source.values, most)),
-                    place,
-                )
-                for place, source in sources
-            ]
-            least, place = min(counted)
-            if least < most:
-                return next(entry for entry in sources if entry[0] == place)
-        return sources[0]
+    def _rarest(self, parts: Sequence[Expression], scope: Scope, most: int) -> Expression | None:
+        """The part to be the source; None if only checks can tell. Beyond ``most`` all are alike: the simplest then."""
+        sources = [part for part in parts if _enumerable(part)]
+        if len(sources) < 2:
+            return sources[0] if sources else None
+        limit = RARE
+        while True:
+            counts = [self._rows_of(part, scope, limit) for part in sources]
+            least = min(counts)
+            if least < limit:
+                return sources[counts.index(least)]
+            if limit >= most:
+                return min(sources, key=_preference)
+            limit = most
+
+    def _rows_of(self, where: Expression, scope: Scope, limit: int) -> int:
+        """About how many rows the source has, counted no further than ``limit``."""
+        if isinstance(where, Match):
+            if isinstance(where.test, Contains | InSystem | Exists) or _two_sided(where.test):
+                return limit
+            keys = self._catalog.keys(scope, where.param)
+            if not keys:
+                return 0
+            whole = joined("AND", [one_of("x.key", keys), self._test(where.test, "x")])
+            select = f"SELECT count(*) FROM (SELECT 1 FROM {_table(where.test)} x WHERE {whole.text} LIMIT ?)"
+            return self._probe(select, (*whole.values, limit))
+        if isinstance(where, Ids):
+            return len(where.ids)
+        if isinstance(where, Chain | Reverse):
+            inner = Scope(where.types if isinstance(where, Chain) else (where.type,))
+            return self._rows_of(where.where, inner, limit)
+        if isinstance(where, And | Or):
+            counts = [self._rows_of(part, scope, limit) for part in where.parts if _enumerable(part)]
+            return min(limit, sum(counts)) if isinstance(where, Or) else min(counts, default=limit)
+        return limit
 
     def _everything(self, scope: Scope, also: Sql | None = None) -> Source:
         """All resources of the scope; with ``also``, those whose id meets it."""
-        databases, types = self._kinds(scope.databases, scope.types)
+        databases, types = self._catalog.kinds(scope)
         if not types:
             return NOTHING
         conditions = [self._alive("x"), one_of("x.database", databases), one_of("x.type", types)]
@@ -264,32 +324,20 @@ class Compiler:
             (self._at, self._at),
         )
 
-    def _source(self, where: Expression, scope: Scope) -> Source | None:
-        """``... x WHERE ...`` that enumerates (perhaps more than once) the versions; None if only a check can tell."""
+    def _source(self, where: Expression, scope: Scope) -> Source:
+        """Enumerates the versions for which ``where`` holds; only for what is ``_enumerable``."""
         if isinstance(where, Match):
             return self._match_source(where, scope)
         if isinstance(where, Ids):
             return self._everything(scope, one_of("x.id", where.ids)) if where.ids else NOTHING
         if isinstance(where, Chain):
-            return self._entries(where.param, scope, self._refers(where, "x"))
+            return self._entries(where.param, scope, self._refers(where))
         if isinstance(where, Reverse):
-            named = self._named(where)
-            return self._everything(scope, Sql(f"(x.type, x.id) IN ({named.text})", named.values))
+            return self._everything(scope, self._named(where))
         if isinstance(where, Or):
-            return self._either_source(where, scope)
-        if isinstance(where, And) and any(self._source(part, scope) for part in where.parts):
-            members = self._members(where, scope)
-            return Source(f"({members.text}) x WHERE 1", members.values, unique=True)
-        return None
-
-    def _either_source(self, where: Or, scope: Scope) -> Source | None:
-        sources = []
-        for part in gathered(where):
-            source = self._source(part, scope)
-            if source is None:
-                return None
-            sources.append(source)
-        return united(sources)
+            return united([self._source(part, scope) for part in gathered(where)])
+        members = self._members(where, scope)
+        return Source(f"({members.text}) x WHERE 1", members.values, unique=True)
 
     def _match_source(self, where: Match, scope: Scope) -> Source:
         if isinstance(where.test, Exists):
@@ -299,7 +347,7 @@ class Compiler:
         return source._replace(unique=source.unique or exact)
 
     def _entries(self, param: str, scope: Scope, test: Sql, table: str = "term") -> Source:
-        keys = self._keys(scope.databases, scope.types, param)
+        keys = self._catalog.keys(scope, param)
         if not keys:
             return NOTHING
         whole = joined("AND", [one_of("x.key", keys), test, self._current("x")])
@@ -307,42 +355,68 @@ class Compiler:
 
     # --- conditions ---------------------------------------------------------------------------------------------------
 
-    def _check(self, where: Expression, scope: Scope) -> Sql:
-        """A condition on x.seq."""
+    def _check(self, where: Expression, scope: Scope, x: str) -> Sql:
+        """A condition on ``x.seq``."""
         if isinstance(where, Match):
-            return self._match_check(where, scope)
+            return self._match_check(where, scope, x)
         if isinstance(where, Ids):
             ids = one_of("v.id", where.ids)
-            return Sql(f"EXISTS (SELECT 1 FROM version v WHERE v.seq = x.seq AND {ids.text})", ids.values)
+            return Sql(f"EXISTS (SELECT 1 FROM version v WHERE v.seq = {x}.seq AND {ids.text})", ids.values)
         if isinstance(where, Chain):
-            return self._entry_exists("term", where.param, scope, self._refers(where, "e"))
+            return self._chain_check(where, scope, x)
         if isinstance(where, Reverse):
-            named = self._named(where)
-            return Sql(
-                f"EXISTS (SELECT 1 FROM version v WHERE v.seq = x.seq AND (v.type, v.id) IN ({named.text}))",
-                named.values,
-            )
+            return self._reverse_check(where, x)
         if isinstance(where, Not):
-            inner = self._check(where.where, scope)
+            inner = self._check(where.where, scope, x)
             return Sql(f"NOT ({inner.text})", inner.values)
         parts = gathered(where) if isinstance(where, Or) else where.parts
         if not parts:
             return FALSE if isinstance(where, Or) else TRUE
-        return joined("OR" if isinstance(where, Or) else "AND", [self._check(part, scope) for part in parts])
+        return joined("OR" if isinstance(where, Or) else "AND", [self._check(part, scope, x) for part in parts])
 
-    def _match_check(self, where: Match, scope: Scope) -> Sql:
-        if isinstance(where.test, Exists):
-            return joined("OR", [self._entry_exists(table, where.param, scope, TRUE) for table in ("term", "range")])
-        return self._entry_exists(_table(where.test), where.param, scope, self._test(where.test, "e"))
-
-    def _entry_exists(self, table: str, param: str, scope: Scope, test: Sql) -> Sql:
-        keys = self._keys(scope.databases, scope.types, param)
+    def _match_check(self, where: Match, scope: Scope, x: str) -> Sql:
+        keys = self._catalog.keys(scope, where.param)
         if not keys:
             return FALSE
-        key, entries = one_of("e.key", keys), f"{table} e INDEXED BY {table}_seq"
+        tables = ("term", "range") if isinstance(where.test, Exists) else (_table(where.test),)
+        whole = joined("AND", [one_of("e.key", keys), self._test(where.test, "e")])
+        found = [f"EXISTS (SELECT 1 FROM {t} e INDEXED BY {t}_seq WHERE e.seq = {x}.seq AND {{}})" for t in tables]
+        return joined("OR", [Sql(each.replace("{}", whole.text), whole.values) for each in found])
+
+    def _chain_check(self, where: Chain, scope: Scope, x: str) -> Sql:
+        """Follow each reference of this version to the resource it names, and check that."""
+        keys = self._catalog.keys(scope, where.param)
+        if not keys or not where.types:
+            return FALSE
+        e, v = self._alias(), self._alias()
+        index = "version_current" if self._at is None else "version_number"
+        whole = joined(
+            "AND",
+            [
+                one_of(f"{e}.key", keys),
+                Sql(f"{v}.type = substr({e}.value, 1, instr({e}.value, '/') - 1)"),
+                Sql(f"{v}.id = substr({e}.value, instr({e}.value, '/') + 1)"),
+                self._alive(v),
+                one_of(f"+{v}.type", where.types),
+                self._check(where.where, Scope(where.types), v),
+            ],
+        )
+        tables = f"term {e} INDEXED BY term_seq CROSS JOIN version {v} INDEXED BY {index}"
+        return Sql(f"EXISTS (SELECT 1 FROM {tables} WHERE {e}.seq = {x}.seq AND {whole.text})", whole.values)
+
+    def _reverse_check(self, where: Reverse, x: str) -> Sql:
+        """Look up the references to this resource, and check the resources that make them."""
+        scope = Scope((where.type,))
+        keys = self._catalog.keys(scope, where.param)
+        if not keys:
+            return FALSE
+        v, e = self._alias(), self._alias()
+        whole = joined("AND", [one_of(f"{e}.key", keys), self._current(e), self._check(where.where, scope, e)])
+        tables = f"version {v} CROSS JOIN term {e}"
         return Sql(
-            f"EXISTS (SELECT 1 FROM {entries} WHERE e.seq = x.seq AND {key.text} AND {test.text})",
-            key.values + test.values,
+            f"EXISTS (SELECT 1 FROM {tables} WHERE {v}.seq = {x}.seq AND {e}.value = {v}.type || '/' || {v}.id"
+            f" AND {whole.text})",
+            whole.values,
         )
 
     def _test(self, test: Test, e: str) -> Sql:
@@ -381,26 +455,45 @@ class Compiler:
 
     # --- references ---------------------------------------------------------------------------------------------------
 
-    def _refers(self, where: Chain, e: str) -> Sql:
-        """The reference entry is to a resource of ``where.types`` for which ``where.where`` holds."""
+    def _refers(self, where: Chain) -> Sql:
+        """The reference entry x is to a resource of ``where.types`` for which ``where.where`` holds."""
         members = self._members(where.where, Scope(where.types))
-        return Sql(
-            f"{e}.value IN (SELECT v.type || '/' || v.id FROM version v WHERE v.seq IN ({members.text}))",
-            members.values,
-        )
+        names = f"SELECT v.type || '/' || v.id FROM version v WHERE v.seq IN ({members.text})"
+        return Sql(f"x.value IN ({names})", members.values)
 
     def _named(self, where: Reverse) -> Sql:
-        """(type, id) of all that resources of ``where.type`` for which ``where.where`` holds refer to."""
+        """The row x of ``version`` is of a resource that one for which ``where.where`` holds refers to."""
         scope = Scope((where.type,))
-        keys = self._keys((), scope.types, where.param)
+        keys = self._catalog.keys(scope, where.param)
         if not keys:
-            return Sql("SELECT 1, 1 WHERE 0")
+            return Sql("(x.type, x.id) IN (SELECT 1, 1 WHERE 0)")
         members, key = self._members(where.where, scope), one_of("t.key", keys)
-        return Sql(
-            "SELECT substr(t.value, 1, instr(t.value, '/') - 1), substr(t.value, instr(t.value, '/') + 1)"
-            f" FROM term t WHERE t.seq IN ({members.text}) AND {key.text}",
-            members.values + key.values,
-        )
+        parts = "substr(t.value, 1, instr(t.value, '/') - 1), substr(t.value, instr(t.value, '/') + 1)"
+        rows = f"FROM term t INDEXED BY term_seq WHERE t.seq IN ({members.text}) AND {key.text}"
+        return Sql(f"(x.type, x.id) IN (SELECT {parts} {rows})", members.values + key.values)
+
+
+def _enumerable(where: Expression) -> bool:
+    """Whether an index leads to the versions; if not, only a check can tell."""
+    if isinstance(where, And):
+        return any(map(_enumerable, where.parts))
+    if isinstance(where, Or):
+        return all(map(_enumerable, where.parts))
+    return not isinstance(where, Not)
+
+
+def _preference(where: Expression) -> int:
+    """Among sources with many rows, those that give them in order and without looking further."""
+    if not isinstance(where, Match):
+        return 2
+    return 0 if isinstance(where.test, Equals) else 1
+
+
+def _two_sided(test: Test) -> bool:
+    """An overlap: the index bounds one side only."""
+    return isinstance(test, Compare) and {("low", "<"), ("high", ">")} <= {
+        (edge, sign[0]) for edge, sign, _ in test.tests
+    }
 
 
 def _table(test: Test) -> str:
