@@ -95,6 +95,8 @@ def joined(operator: str, parts: Sequence[Sql]) -> Sql:
 
 def one_of(column: str, values: Sequence[Any]) -> Sql:
     """``column`` is one of the values."""
+    if not values:
+        return FALSE
     if len(values) == 1:
         return Sql(f"{column} = ?", (values[0],))
     if all(isinstance(value, int) for value in values):
