@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hub.databases.database import Databases
@@ -12,7 +13,11 @@ from hub.fhir import temporal
 from hub.healthcard.card import SYSTEM as CARDS
 from hub.healthcard.card import HealthCards
 from hub.mpi import compare, golden
+from hub.mpi.explain import explain
+from hub.mpi.features import compile_patient
 from hub.mpi.link import Linker
+from hub.mpi.review import CODES as REVIEW_CODES
+from hub.mpi.review import REASONS
 from hub.mpi.rules import load
 from hub.search.expression import Equals, Expression, In, Match, Prefix, Query, both, either
 from hub.search.text import normalised
@@ -24,6 +29,7 @@ Resource = dict[str, Any]
 MAX_PERSONS = 50
 MAX_RECORD = 5000
 MAX_MATCHES = 100
+MAX_REVIEWS = 200
 LANES = 5
 GRADE = "http://hl7.org/fhir/StructureDefinition/match-grade"
 CHANNELS = {"hl7v2": "HL7 v2", "dicom": "DICOM"}
@@ -40,11 +46,14 @@ class _Sources:
 class Identity:
     """The door for questions about persons. Reads only; linking happens where Patients are written."""
 
-    def __init__(self, store: Store, databases: Databases, linker: Linker, cards: HealthCards) -> None:
+    def __init__(
+        self, store: Store, databases: Databases, linker: Linker, cards: HealthCards, clock: Callable[[], int]
+    ) -> None:
         self._store = store
         self._databases = databases
         self._linker = linker
         self._cards = cards
+        self._clock = clock
 
     # --- find ---------------------------------------------------------------------------------------------------------
 
@@ -91,7 +100,7 @@ class Identity:
     def summary(self, person: Resource) -> Resource:
         """A Person for a reader: id, name, gender, birth_date, card, identifiers with who gave them, patients."""
         sources = _Sources()
-        patients = golden.links(person)
+        current = [one for one in self._patients(golden.links(person)) if not _is_replaced(one)]
         kinds = {kind.system: kind for kind in load().kinds}
         identifiers = []
         for identifier in person.get("identifier", ()):
@@ -99,7 +108,7 @@ class Identity:
             kind = kinds.get(system)
             assigner = f"{kind.zh} {kind.en}" if kind else self._hospital_of(system, sources)
             identifiers.append({"assigner": assigner, "value": value})
-        for patient in self._patients(patients):
+        for patient in current:
             for key in load().keys(patient)[1]:
                 identifiers.append({"assigner": self._hospital(patient, sources), "value": key.value})
         return {
@@ -111,7 +120,7 @@ class Identity:
                 (value for system, value in map(golden.pair, person.get("identifier", ())) if system == CARDS), ""
             ),
             "identifiers": identifiers,
-            "patients": patients,
+            "patients": [f"Patient/{patient['id']}" for patient in current],
         }
 
     def _patients(self, references: Iterable[str]) -> list[Resource]:
@@ -138,7 +147,8 @@ class Identity:
         items: list[Resource] = []
         for version in self.resources(references):
             resource = self._databases.decode(version)
-            hospital = next((hospitals[reference] for reference in _subjects(resource) if reference in hospitals), "")
+            owners = (hospitals[reference] for reference in _subjects(resource) if reference in hospitals)
+            hospital = next(owners, "") or facility(resource)
             items.append(
                 {
                     "time": record.when(resource),
@@ -177,8 +187,10 @@ class Identity:
         display = patient.get("managingOrganization", {}).get("display")
         if display:
             return str(display)
-        system = next((key.system for key in load().keys(patient)[1]), "")
-        return self._hospital_of(system, sources) if system else ""
+        regional = {kind.system for kind in load().kinds}
+        systems = (identifier.get("system", "") for identifier in patient.get("identifier", ()))
+        system = next((system for system in systems if system and system not in regional), "")
+        return self._hospital_of(system, sources) if system else facility(patient)
 
     def _hospital_of(self, system: str, sources: _Sources) -> str:
         """Who is responsible for an identifier system (NamingSystem.responsible), else the system's telling part."""
@@ -189,6 +201,53 @@ class Identity:
             short = system.removesuffix("/patient-id").rpartition("/")[2]
             sources.hospitals[system] = known.get("responsible") or known.get("name") or short
         return sources.hospitals[system]
+
+    # --- the index itself -------------------------------------------------------------------------------------------
+
+    def explain(self, a: str, b: str) -> Resource:
+        """Why two records (``Patient/id`` or ``Person/id``) are, or are not, one person; HubError("not-found")."""
+        one, other = self._stored(a), self._stored(b)
+        same = {self._person_id(one), self._person_id(other)}
+        rules = load()
+        sides = (compile_patient(one, rules), compile_patient(other, rules))
+        return {"one": a, "other": b, **explain(*sides, rules, linked=len(same) == 1)}
+
+    def reviews(self) -> list[Resource]:
+        """Open questions of the master patient index, oldest first, each with the evidence side by side."""
+        where = both(Match("status", Equals("requested")), Match("code", In(tuple(REASONS), REVIEW_CODES)))
+        found = self._store.find(Query(("Task",), where, limit=MAX_REVIEWS))
+        return [self._review(self._databases.decode(row.version)) for row in found]
+
+    def _review(self, task: Resource) -> Resource:
+        a, b = task["focus"]["reference"], task["for"]["reference"]
+        row = {"task": task["id"], "question": task["code"]["text"], "one": a, "other": b}
+        try:
+            return {**row, **self.explain(a, b)}
+        except HubError:
+            return row
+
+    def decide(self, a: str, b: str, *, same: bool, actor: str, note: str) -> list[str]:
+        """A human's decision about two Patients; references of what changed. HubError("not-found")."""
+        for reference in (a, b):
+            self._stored(reference)
+        now = self._clock()
+        work = partial(self._linker.decide, one=a, other=b, same=same, actor=actor, note=note, now=now)
+        return list(dict.fromkeys(f"{version.type}/{version.id}" for version in self._store.write(work)))
+
+    def _stored(self, reference: str) -> Resource:
+        type, _, id = reference.partition("/")
+        if type == "Person" and (person := self._linker.person(self._store, id)) is not None:
+            return person
+        version = self._store.read(type, id) if type == "Patient" else None
+        if version is None or version.deleted:
+            raise HubError("not-found", f"there is no Patient or Person {reference!r}; write Patient/id or Person/id")
+        return self._databases.decode(version)
+
+    def _person_id(self, resource: Resource) -> str:
+        if resource["resourceType"] == "Person":
+            return str(resource["id"])
+        person = self._linker.person_of(self._store, f"Patient/{resource['id']}")
+        return str(person["id"]) if person else f"Patient/{resource['id']}"
 
     # --- $match -------------------------------------------------------------------------------------------------------
 
@@ -230,6 +289,16 @@ class Identity:
         where = either(Match("name", Equals(text)) for text in texts if text)
         persons = self._persons(("Person",), where)
         return [person for person in persons if person.get("birthDate") == born]
+
+
+def facility(resource: Resource) -> str:
+    """The facility that meta.source names (``.../source/<facility>/<application>``), "" when it does not."""
+    _, found, rest = resource.get("meta", {}).get("source", "").partition("/source/")
+    return rest.partition("/")[0] if found else ""
+
+
+def _is_replaced(patient: Resource) -> bool:
+    return any(link.get("type") == "replaced-by" for link in patient.get("link", ()))
 
 
 def _order(item: Resource) -> tuple[int, str]:
