@@ -21,6 +21,7 @@ LEVEL_OF: dict[str, dict[str, Level]] = {
 }
 NO_KEYS = frozenset(("00080005", "00080052", "00080053", "00080054", "00080056", "00080201"))
 """Elements of an identifier that are not matched."""
+COUNTS = frozenset((query.STUDY_SERIES, query.STUDY_INSTANCES, query.SERIES_INSTANCES))
 MAX_IDENTIFIER = 1 << 20
 MAX_ANSWERS = 10_000
 BATCH = 32
@@ -73,7 +74,8 @@ def find(
         allowed = ", ".join(LEVEL_OF[model])
         raise HubError("parameter-value", f"Query/Retrieve Level {name!r} is not one of {allowed}", "(0008,0052)")
     matched, warned = keys(asked, level)
-    found = query.search(doors.imaging, context, level, matched, above=True, limit=MAX_ANSWERS)
+    counted = not COUNTS.isdisjoint(asked)
+    found = query.search(doors.imaging, context, level, matched, above=True, counted=counted, limit=MAX_ANSWERS)
     if name == "PATIENT":
         found = _patients(found)
     more = {

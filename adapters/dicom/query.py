@@ -22,13 +22,21 @@ def search(
     keys: Iterable[tuple[str, str]],
     *,
     above: bool,
+    counted: bool = True,
     limit: int,
     offset: int = 0,
 ) -> list[Attributes]:
-    """Answers of a level; ``above`` adds the attributes of the levels above it. Raises as ``Imaging.find``."""
+    """Answers of a level; ``above`` adds the attributes of the levels above, ``counted`` the numbers of what is below.
+
+    Raises as ``Imaging.find``.
+    """
     rows = imaging.find(context, level, keys, limit=limit, offset=offset)
     parents = _parents(imaging, level, rows)
-    return [_answer(imaging, level, row, parents, above) for row in rows]
+    answers = [_answer(level, row, parents, above) for row in rows]
+    if counted:
+        for answer, row in zip(answers, rows, strict=True):
+            _count(imaging, level, row, answer)
+    return answers
 
 
 def _parents(imaging: Imaging, level: Level, rows: Iterable[Row]) -> dict[str, Row]:
@@ -39,24 +47,28 @@ def _parents(imaging: Imaging, level: Level, rows: Iterable[Row]) -> dict[str, R
     return found
 
 
-def _answer(imaging: Imaging, level: Level, row: Row, parents: dict[str, Row], above: bool) -> Attributes:
+def _answer(level: Level, row: Row, parents: dict[str, Row], above: bool) -> Attributes:
     attributes: Attributes = {"00080056": {"vr": "CS", "Value": ["ONLINE"]}}
     for name, tag in zip(LEVELS[: LEVELS.index(level)], ("0020000D", "0020000E"), strict=False):
         parent = parents[row[name]]
         attributes |= parent["attributes"] if above else {tag: {"vr": "UI", "Value": [parent["uid"]]}}
     attributes |= row["attributes"]
-    if level == "study" and ("open" in row or STUDY_INSTANCES not in attributes):
-        attributes[STUDY_SERIES] = _number(imaging.counts("series", row["id"]))
-        attributes[STUDY_INSTANCES] = _number(imaging.counts("instance", row["id"]))
-    elif level == "series":
-        attributes[SERIES_INSTANCES] = _number(imaging.counts("instance", row["study"], row["id"]))
-    elif level == "instance":
+    if level == "instance":
         attributes |= {
             "00080016": {"vr": "UI", "Value": [row["sopClass"]]},
             "00080018": {"vr": "UI", "Value": [row["uid"]]},
             "00083002": {"vr": "UI", "Value": [row["transferSyntax"]]},
         }
     return attributes
+
+
+def _count(imaging: Imaging, level: Level, row: Row, answer: Attributes) -> None:
+    """Numbers of related series and instances; a settled study has its own written down."""
+    if level == "study" and ("open" in row or STUDY_INSTANCES not in answer):
+        answer[STUDY_SERIES] = _number(imaging.counts("series", row["id"]))
+        answer[STUDY_INSTANCES] = _number(imaging.counts("instance", row["id"]))
+    elif level == "series":
+        answer[SERIES_INSTANCES] = _number(imaging.counts("instance", row["study"], row["id"]))
 
 
 def _number(value: int) -> dict[str, Any]:

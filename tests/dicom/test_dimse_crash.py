@@ -1,0 +1,101 @@
+"""kill -9 during parallel C-STORE: what was answered 0000 is there afterwards, whole, and is described in FHIR."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.dicom import part10
+from adapters.dicom.ul import dimse, pdu
+from adapters.dicom.ul.association import Association
+from hub.errors import HubError
+from tests.running import Process
+
+from .conftest import image
+
+
+def send(address: tuple[str, int], files: list[part10.File], answered: dict[str, part10.File]) -> None:
+    """Store one file after the other until the peer dies; those answered 0000."""
+    proposed = (pdu.Context(1, files[0].sop_class, (files[0].transfer_syntax,)),)
+    try:
+        association = Association.request(
+            address, pdu.Associate("HUB", "KILL_CT", proposed, 65536, "2.25.1", "TEST"), idle_seconds=10
+        )
+        for number, file in enumerate(files):
+            command: dimse.Command = {
+                "CommandField": dimse.C_STORE,
+                "MessageID": number,
+                "AffectedSOPClassUID": file.sop_class,
+                "AffectedSOPInstanceUID": file.sop_instance,
+                "Priority": 0,
+            }
+            association.send(association.contexts[1], command, file.data)
+            answer = association.receive()
+            if answer is None:
+                break
+            if answer.command["Status"] == 0x0000:
+                answered[file.sop_instance] = file
+        association.close()
+    except (OSError, HubError):
+        pass
+
+
+def slice_of(rng: random.Random, turn: int, lane: int, number: int) -> part10.File:
+    study = f"{turn}.{lane}"
+    pixels = {"PixelData": rng.randbytes(20_000), "BitsAllocated": 16, "PixelRepresentation": 0}
+    return image(f"{study}.{number}", study=study, series=f"{study}.0", **pixels)
+
+
+def rounds(start: Callable[..., Process], data: Path, count: int) -> None:
+    rng = random.Random(20261120)
+    answered: dict[str, part10.File] = {}
+    for turn in range(count):
+        hub = start(data)
+        files = [[slice_of(rng, turn, lane, number) for number in range(200)] for lane in range(1, 5)]
+        threads = [threading.Thread(target=send, args=(hub.dicom, lane, answered)) for lane in files]
+        for thread in threads:
+            thread.start()
+        time.sleep(rng.uniform(0.1, 0.6))
+        hub.kill()
+        for thread in threads:
+            thread.join()
+    assert answered
+    hub = start(data)
+    with httpx.Client(base_url=hub.base, timeout=30) as client:
+        for uid, file in answered.items():
+            study = ".".join(uid.split(".")[:2])
+            url = f"/dicom-web/studies/{study}/series/{study}.0/instances/{uid}"
+            kept = client.get(url, headers={"Accept": "application/dicom"})
+            assert kept.status_code == 200, uid
+            assert part10.split(kept.content) == file
+        studies = {".".join(uid.split(".")[:2]) for uid in answered}
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not all(described(client, study) for study in studies):
+            time.sleep(0.2)
+        assert all(described(client, study) for study in studies)
+    hub.stop()
+
+
+def described(client: httpx.Client, study: str) -> bool:
+    """Whether the ImagingStudy tells as many instances as the archive has."""
+    found: dict[str, Any] = client.get("/fhir/ImagingStudy", params={"identifier": f"urn:oid:{study}"}).json()
+    (listed,) = client.get("/dicom-web/studies", params={"StudyInstanceUID": study}).json()
+    counted = listed["00201208"]["Value"][0]
+    return [entry["resource"]["numberOfInstances"] for entry in found.get("entry", ())] == [counted]
+
+
+def test_nothing_answered_is_lost_by_kill_9(start: Callable[..., Process], tmp_path: Path) -> None:
+    rounds(start, tmp_path / "data", 2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_nothing_answered_is_lost_by_100_kills(start: Callable[..., Process], tmp_path: Path) -> None:
+    rounds(start, tmp_path / "data", 100)
