@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from hub.api import capability, pages, platform, platform_check, platform_identity, platform_inbox
+from hub.api import capability, openapi, pages, platform, platform_check, platform_identity, platform_inbox
 from hub.api.bulk import Bulk
 from hub.api.bundles import Bundles
 from hub.api.dispatch import Dispatcher, Receive, Scope, Send
@@ -19,6 +19,7 @@ from hub.api.operations import Operations
 from hub.api.pool import Pool
 from hub.api.routes import Router
 from hub.databases.database import DATABASES
+from hub.fhir import json
 from hub.services.doors import Doors
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -58,6 +59,11 @@ def fhir(doors: Doors) -> Fhir:
     api.handlers["transaction"] = Bundles(doors, api.router, api.perform).transaction
     api.handlers["operation"] = operations.operation
     api.handlers["capabilities"] = capabilities
+    api.handlers["openapi"] = lambda request: Answer(
+        200,
+        [json.encode(openapi.document(request.root, doors.definitions.resource_types, list(operations.rows)))],
+        media="application/json",
+    )
     return api
 
 

@@ -93,7 +93,7 @@ def _codes(level: str) -> list[str]:
             code = interaction.replace("_", "-")
             codes += ["transaction", "batch"] if code == "transaction" else [code]
     own = {"operation", "capabilities", "conditional-update", "conditional-patch", "conditional-delete"}
-    own |= {"search-compartment"}
+    own |= {"search-compartment", "openapi", "export-status", "export-delete", "export-file"}
     return [code for code in dict.fromkeys(codes) if code not in own]
 
 

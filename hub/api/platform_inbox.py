@@ -35,7 +35,7 @@ def create(doors: Doors) -> APIRouter:
     @router.get("")
     def list_items(
         state: str | None = Query(None, pattern="^(received|stored|rejected|quarantined)$"),
-        before: int | None = Query(None, ge=1),
+        before: int | None = Query(None, ge=1, lt=2**63),
         limit: int = Query(20, ge=1, le=500),
     ) -> dict[str, Any]:
         """The newest messages; ``before`` is the ``seq`` of the last row of the page before."""

@@ -14,6 +14,7 @@ from hub.errors import HubError
 ROUTES: dict[str, dict[str, str]] = {
     "": {"GET": "search_system", "POST": "transaction"},
     "metadata": {"GET": "capabilities"},
+    "openapi.json": {"GET": "openapi"},
     "_search": {"POST": "search_system"},
     "_history": {"GET": "history_system"},
     "_export/I": {"GET": "export_status", "DELETE": "export_delete"},
@@ -72,7 +73,7 @@ class Router:
         for place, segment in enumerate(segments):
             if segment.startswith("$"):
                 facts["name"], part = segment[1:], "$"
-            elif segment.startswith("_") or (place == 0 and segment == "metadata"):
+            elif segment.startswith("_") or (place == 0 and segment in ("metadata", "openapi.json")):
                 part = segment
             elif place == 0:
                 facts["type"], part = self._type(segment), "T"
