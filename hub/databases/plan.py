@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from hub.errors import HubError
 from hub.fhir import definitions, json
-from hub.search.expression import ALL, Expression, Ids, In, Match, Query, both, either
+from hub.search.expression import ALL, Equals, Expression, Ids, In, Match, Query, Term, both, either
 from hub.search.index import Indexer
 from hub.search.parameters import Registry
 from hub.search.parse import Include, Search
@@ -21,6 +21,7 @@ from hub.store.protocol import Reader, Version
 MAX_ROUNDS: Final = 20
 BATCH: Final = 500  # references asked for at once
 
+Resource = dict[str, Any]
 Key = tuple[str, str]
 Access = Callable[[str], Expression]
 
@@ -47,16 +48,17 @@ def include(
     """What the search's includes add to the matches ``found``, each resource once and no match again.
 
     ``at`` is the snapshot of the matches; ``access`` the access decision for a type, which holds for every resource on
-    the way. With ``:iterate`` an include is repeated on what was included. Raises HubError("too-costly") when more than
-    ``limit`` resources would be added.
+    the way. A canonical means every resource with that url, of its version when it names one. With ``:iterate`` an
+    include is repeated on what was included. Raises HubError("too-costly") when more than ``limit`` would be added.
     """
     known: dict[Key, Version | None] = {(row.type, row.id): None for row in found}
     fresh = list(found)
     for round in range(MAX_ROUNDS):
         added: list[Version] = []
-        for step in search.includes:
-            if round == 0 or step.iterate:
-                added += _forward(reader, step, fresh, known, at, access)
+        forward = [step for step in search.includes if round == 0 or step.iterate]
+        resources = [(row, json.decode(row.text)) for row in fresh if _concerns(forward, row)]
+        for step in forward:
+            added += _forward(reader, step, resources, known, at, access, limit)
         for step in search.revincludes:
             if round == 0 or step.iterate:
                 added += _backward(reader, step, fresh, known, at, access, limit)
@@ -73,22 +75,34 @@ def include(
 def _forward(
     reader: Reader,
     step: Include,
-    rows: Iterable[Version],
+    resources: Iterable[tuple[Version, Resource]],
     known: dict[Key, Version | None],
     at: int | None,
     access: Access,
+    limit: int,
 ) -> list[Version]:
-    wanted: dict[str, dict[str, None]] = {}
-    for row in rows:
-        if step.source in ("", row.type) and not row.deleted:
-            for type, id in _references(row, step):
-                if (type, id) not in known:
-                    wanted.setdefault(type, {})[id] = None
+    literal: dict[str, dict[str, None]] = {}
+    canonical: dict[tuple[str, str], dict[str, None]] = {}
+    for row, resource in resources:
+        for code, term in _references(row.type, resource, step):
+            type, slash, id = term.value.partition("/")
+            if slash and type in _registry().types:
+                if (type, id) not in known and step.target in ("", type):
+                    literal.setdefault(type, {})[id] = None
+            else:
+                for target in _canonical_targets(row.type, code, step):
+                    canonical.setdefault((target, term.system), {})[term.value] = None
+    wanted: list[tuple[str, Expression]] = [
+        (type, Ids(batch)) for type, ids in literal.items() for batch in _batches(list(ids))
+    ]
+    wanted += [
+        (type, both(Match("url", In(batch)), _of_version(version)))
+        for (type, version), urls in canonical.items()
+        for batch in _batches(list(urls))
+    ]
     added: list[Version] = []
-    for type, ids in wanted.items():
-        for batch in _batches(list(ids)):
-            query = Query((type,), both(Ids(batch), access(type)), at=at, limit=len(batch))
-            added += _take(reader, query, known)
+    for type, where in wanted:
+        added += _take(reader, Query((type,), both(where, access(type)), at=at, limit=limit + 1), known)
     return added
 
 
@@ -101,10 +115,15 @@ def _backward(
     access: Access,
     limit: int,
 ) -> list[Version]:
-    targets = [f"{row.type}/{row.id}" for row in rows if step.target in ("", row.type)]
+    targets: list[str] = []
+    for row in rows:
+        if step.target in ("", row.type):
+            targets.append(f"{row.type}/{row.id}")
+            if "url" in _registry().of(row.type):
+                targets += _urls(row)
     added: list[Version] = []
     for batch in _batches(targets):
-        referring = either(Match(code, In(batch)) for code in _codes(step))
+        referring = either(Match(code, In(batch)) for code in _codes(step.source, step.param))
         query = Query((step.source,), both(referring, access(step.source)), at=at, limit=limit + 1)
         added += _take(reader, query, known)
     return added
@@ -121,17 +140,35 @@ def _batches(items: list[str]) -> Iterable[tuple[str, ...]]:
     return (tuple(items[start : start + BATCH]) for start in range(0, len(items), BATCH))
 
 
-def _codes(step: Include) -> list[str]:
-    if step.param != "*":
-        return [step.param]
-    return [code for code, one in _registry().of(step.source).items() if one.type == "reference"]
+def _codes(type: str, param: str) -> list[str]:
+    if param != "*":
+        return [param]
+    return [code for code, one in _registry().of(type).items() if one.type == "reference"]
 
 
-def _references(row: Version, step: Include) -> Iterable[Key]:
-    resource = json.decode(row.text)
-    codes = _codes(step if step.source else Include(row.type, step.param))
-    for code in codes:
+def _concerns(steps: list[Include], row: Version) -> bool:
+    return not row.deleted and any(step.source in ("", row.type) for step in steps)
+
+
+def _references(type: str, resource: Resource, step: Include) -> Iterable[tuple[str, Term]]:
+    for code in _codes(type, step.param) if step.source in ("", type) else ():
         for term in _indexer().references(resource, code):
-            type, slash, id = term.value.partition("/")
-            if slash and type in _registry().types and step.target in ("", type):
-                yield type, id
+            yield code, term
+
+
+def _canonical_targets(type: str, code: str, step: Include) -> list[str]:
+    """Types that a canonical in this parameter can name: those that have a url (R4 3.1.1.4.13)."""
+    parameter = _registry().of(type)[code]
+    if not parameter.elements & {"canonical", "uri"}:
+        return []
+    targets = [step.target] if step.target else parameter.targets
+    return [target for target in targets if "url" in _registry().of(target)]
+
+
+def _of_version(version: str) -> Expression:
+    return Match("version", Equals(version.casefold())) if version else ALL
+
+
+def _urls(row: Version) -> list[str]:
+    url = json.decode(row.text).get("url")
+    return [url] if isinstance(url, str) else []

@@ -17,7 +17,7 @@ from hub.errors import HubError
 from hub.fhir import reference, temporal
 from hub.search import prefixes, values
 from hub.search.entries import UCUM, unit_names
-from hub.search.expression import Contains, Equals, Expression, In, InSystem, Match, Number, Prefix, either
+from hub.search.expression import NONE, Contains, Equals, Expression, In, InSystem, Match, Number, Prefix, either
 from hub.search.parameters import Parameter, Registry
 from hub.search.text import normalised
 
@@ -88,7 +88,9 @@ def token_of(asked: Asked, value: str) -> Expression:
 def _token_match(param: str, parameter: Parameter, token: values.Token) -> Expression:
     system = token.system
     if parameter.elements and parameter.elements <= {"code", "boolean", "id", "string", "uri"}:
-        system = None  # the system of a code is implied by its binding
+        if system and parameter.systems and system not in parameter.systems:
+            return NONE
+        system = None  # that of a code is implied by its binding, the others have none
     if token.code is None:
         return Match(param, InSystem(token.system or ""))
     if parameter.elements == {"string"}:

@@ -42,8 +42,8 @@ class Parameter:
 
     ``base`` is the type that declares it; ``expression`` the FHIRPath reduced to the type it applies to; ``targets``
     the resource types a reference may have; ``elements`` the FHIR types of the elements it finds (empty when not known
-    beforehand, as for extensions); ``union`` the codes of the parameters that together say the same, so that it needs
-    no entries of its own (``combo-code``).
+    beforehand, as for extensions); ``systems`` the code systems that elements of type code imply; ``union`` the codes
+    of the parameters that together say the same, so that it needs no entries of its own (``combo-code``).
     """
 
     code: str
@@ -54,6 +54,7 @@ class Parameter:
     targets: tuple[str, ...] = ()
     components: tuple[Component, ...] = ()
     elements: frozenset[str] = frozenset()
+    systems: frozenset[str] = frozenset()
     union: tuple[str, ...] = ()
 
 
@@ -106,6 +107,7 @@ class Registry:
                     one,
                     targets=tuple(dict.fromkeys((*one.targets, *other[code].targets))),
                     elements=one.elements | other[code].elements,
+                    systems=one.systems | other[code].systems if one.systems and other[code].systems else frozenset(),
                 )
                 for code, one in merged.items()
                 if code in other and other[code].type == one.type and other[code].components == one.components
@@ -134,6 +136,7 @@ class Registry:
 
     def _parameter(self, type: str, base: str, item: dict[str, Any]) -> Parameter:
         expression = _reduced(item.get("expression", ""), type)
+        found = _found(expression, type)
         return Parameter(
             code=item["code"],
             type=item["type"],
@@ -142,7 +145,8 @@ class Registry:
             expression=expression,
             targets=_targets(item, expression, self.types),
             components=tuple(self._component(part) for part in item.get("component", ())),
-            elements=_element_types(expression, type),
+            elements=frozenset(kind for kind, _ in found),
+            systems=_systems(found, self._definitions) if item["type"] == "token" else frozenset(),
         )
 
     def _component(self, part: dict[str, str]) -> Component:
@@ -202,18 +206,29 @@ _CAST = re.compile(r"(?:^\((.+) as (\w+)\)|^(.+)\.(?:as|ofType)\((\w+)\))((?:\.\
 
 
 @cache
-def _element_types(expression: str, type: str) -> frozenset[str]:
-    """FHIR types that the expression can find in ``type``; empty when it goes through an extension or computes."""
-    found: set[str] = set()
+def _found(expression: str, type: str) -> tuple[tuple[str, str], ...]:
+    """(FHIR type, bound value set or "") of what the expression can find; () through an extension or a computation."""
+    found: dict[tuple[str, str], None] = {}
     for part in filter(None, alternatives(expression)):
         path = _FILTERS.sub("", part)
         cast = _CAST.match(path)
-        models = {type}
+        ends = {type: ""}
         if cast:
-            models, path = {cast[2] or cast[4]}, cast[5].removeprefix(".")
+            ends, path = {cast[2] or cast[4]: ""}, cast[5].removeprefix(".")
         else:
             path = path.removeprefix("Resource.").removeprefix("DomainResource.").removeprefix(type + ".")
         for name in filter(None, path.split(".")) if path != type else ():
-            models = {to for model in models for _, to, _ in elements.options(model, name) or ()}
-        found |= models
-    return frozenset(found)
+            known = [element for model in ends if (element := elements.members(model).get(name))]
+            ends = {
+                model: element.definition.get("binding", {}).get("valueSet", "")
+                for element in known
+                for model in element.models.values()
+            }
+        found.update(dict.fromkeys(ends.items()))
+    return tuple(found)
+
+
+def _systems(found: tuple[tuple[str, str], ...], definitions: Definitions) -> frozenset[str]:
+    """The code systems that elements of type code imply by their bindings; empty unless all of them are known."""
+    lists = [definitions.codes(value_set) if kind == "code" and value_set else None for kind, value_set in found]
+    return frozenset() if None in lists else frozenset(system for codes in lists for system in codes or ())

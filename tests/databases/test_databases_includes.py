@@ -49,6 +49,10 @@ WORLD: list[dict[str, Any]] = [
         "derivedFrom": [reference("Observation/a/_history/1")],
     },
     {"resourceType": "Observation", "id": "c", "status": "final", "derivedFrom": [reference("Observation/b")]},
+    {"resourceType": "Questionnaire", "id": "q1", "url": "http://x.test/q", "version": "1.0-A"},
+    {"resourceType": "Questionnaire", "id": "q2", "url": "http://x.test/q", "version": "2"},
+    {"resourceType": "QuestionnaireResponse", "id": "r1", "questionnaire": "http://x.test/q|1.0-A"},
+    {"resourceType": "QuestionnaireResponse", "id": "r2", "questionnaire": "http://x.test/q"},
     {"resourceType": "Provenance", "id": "v", "target": [reference("Observation/a")]},
 ]
 
@@ -95,6 +99,13 @@ CASES: list[tuple[str, str, set[str]]] = [
         "Patient",
         "_id=p&_revinclude=Observation:subject&_revinclude:iterate=Provenance:target",
         {"Observation/a", "Provenance/v"},
+    ),
+    ("QuestionnaireResponse", "_id=r1&_include=QuestionnaireResponse:questionnaire", {"Questionnaire/q1"}),
+    ("QuestionnaireResponse", "_id=r2&_include=*", {"Questionnaire/q1", "Questionnaire/q2"}),
+    (
+        "Questionnaire",
+        "_id=q1&_revinclude=QuestionnaireResponse:questionnaire",
+        {"QuestionnaireResponse/r1", "QuestionnaireResponse/r2"},
     ),
     ("Patient", "_id=p&_include=Patient:link&_revinclude=Encounter:subject", set()),
 ]
