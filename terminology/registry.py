@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from terminology import china, rules, sections, shape
 from terminology.errors import TerminologyError
@@ -98,6 +99,17 @@ class Registry:
             if not version or entry.version == version:
                 return _read(entry)
         return None
+
+    def standard(self, system: str) -> bool:
+        """The code system is shipped, loaded, defined by rule or named by HL7: no institution's own."""
+        url = self.url(system)
+        if url in rules.systems() or url in self._attached or ("CodeSystem", url) in self._shipped:
+            return True
+        return url in self._named
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        return frozenset(sections.table("naming-systems")["oids"].values())
 
     def by_id(self, kind: str, id: str) -> Resource | None:
         """The shipped resource with this logical id, of China's tables or HL7's packages, the preferred one."""

@@ -242,14 +242,30 @@ class Terminology:
 
         ``source`` and ``target`` are value sets the code and its translation must be in; ``target_system`` a system.
         """
+        matches = self.matches(
+            system, code, url=url, concept_map=concept_map, source=source, dependencies=dependencies, reverse=reverse
+        )
+        return answer([match for match in matches if self._fits(match, target, target_system)])
+
+    def matches(
+        self,
+        system: str,
+        code: str,
+        *,
+        url: str = "",
+        concept_map: Resource | None = None,
+        source: str = "",
+        dependencies: Dependencies | None = None,
+        reverse: bool = False,
+    ) -> list[Match]:
+        """What $translate answers, before its targets are narrowed."""
         if not code or not system:
             raise TerminologyError("required", "a code and its system are needed")
         if source and self.member(source, system, code) is None:
             raise TerminologyError("invalid", f"code {code!r} is not in value set {source}")
         index = self._index(url, concept_map)
         origin = self.registry.url(system)
-        matches = index.sources(origin, code) if reverse else index.targets(origin, code, dependencies or {})
-        return answer([match for match in matches if self._fits(match, target, target_system)])
+        return index.sources(origin, code) if reverse else index.targets(origin, code, dependencies or {})
 
     def _index(self, url: str, concept_map: Resource | None) -> MapIndex:
         if concept_map is not None:

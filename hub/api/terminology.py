@@ -8,7 +8,7 @@ from hub.api.exchange import Answer, Request, of_resource
 from hub.errors import HubError
 from hub.fhir import json
 from hub.services.doors import Doors
-from hub.services.terminology import StoredTerminology
+from hub.services.terminology import StoredTerminology, refusal
 from terminology.errors import TerminologyError
 from terminology.operations import OPERATIONS, from_query
 from terminology.service import Terminology
@@ -25,7 +25,6 @@ TABLE = (
 """Name, types (() is the system level) and OperationDefinition of each operation."""
 
 _OWN = {"CodeSystem": "codeSystem", "ValueSet": "valueSet", "ConceptMap": "conceptMap"}
-_NAMES = {"invalid": "parameter-value", "not-supported": "parameter-unknown"}
 
 
 class TerminologyOperations:
@@ -45,8 +44,7 @@ class TerminologyOperations:
                 given = {**given, "parameter": [*given.get("parameter", ()), self._instance(request, terminology)]}
             return of_resource(200, OPERATIONS[route.type, route.name](terminology, given))
         except TerminologyError as error:
-            name = _NAMES.get(error.code, error.code)
-            raise HubError(name, error.text, f"${route.name}") from None
+            raise refusal(error, f"${route.name}") from None
 
     def _instance(self, request: Request, terminology: Terminology) -> dict[str, Any]:
         """The resource the operation is called on, stored or shipped, as a parameter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from hub.errors import HubError
 from hub.fhir import json
 from hub.store.protocol import Store, Version
 from terminology.errors import TerminologyError
@@ -12,8 +13,14 @@ from terminology.service import Terminology
 from terminology.shape import TYPES
 
 PAGE = 500
+_NAMES = {"invalid": "parameter-value", "not-supported": "parameter-unknown"}
 
 log = logging.getLogger("hub.terminology")
+
+
+def refusal(error: TerminologyError, at: str) -> HubError:
+    """A refusal of the terminology service as an error of the hub."""
+    return HubError(_NAMES.get(error.code, error.code), error.text, at)
 
 
 class StoredTerminology:
