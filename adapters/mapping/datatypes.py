@@ -129,7 +129,8 @@ class Compiler:
         return self._segments[name]
 
     def _fill(self, name: str) -> Callable[[Run, Entry, Segment], None]:
-        always: list[Callable[[Run, Entry], None]] = []
+        before: list[Callable[[Run, Entry], None]] = []
+        after: list[Callable[[Run, Entry], None]] = []
         by_field: dict[int, list[tuple[Row, FieldOperation]]] = {}
         for row in self._tables.segments[name]:
             if not row.attribute:
@@ -140,15 +141,17 @@ class Compiler:
                     operation = self._field(row, int(position[2] or 0))
                     by_field.setdefault(int(position[1]), []).append((row, operation))
                 else:
-                    always.append(self._constant(row))
+                    (before if row.assignment else after).append(self._whole(row))
             except ValueError as error:
                 raise ValueError(f"segments/{name}.csv line {row.line}: {error}") from None
         numbered = [(number, self._selector(rows)) for number, rows in sorted(by_field.items())]
 
         def fill(run: Run, entry: Entry, segment: Segment) -> None:
-            for operate in always:
+            for operate in before:
                 operate(run, entry)
             _take(run, entry, segment.fields, numbered)
+            for operate in after:
+                operate(run, entry)
 
         return fill
 
@@ -166,15 +169,18 @@ class Compiler:
         others = [operation for one, operation in pairs if one is None]
         return lambda run: cases.get(read(run), others)
 
-    def _constant(self, row: Row) -> Callable[[Run, Entry], None]:
+    def _whole(self, row: Row) -> Callable[[Run, Entry], None]:
+        """A row of the segment as a whole: an assignment before the fields, or after them a map that names a field."""
         put = setter(row.attribute)
-        value = _literal(row)
+        build = self._build(row)
         test = self._grammar.compile(row.condition) if row.condition else None
 
         def operate(run: Run, entry: Entry) -> None:
             run.piece = ""
             if test is None or test(run):
-                put(entry.resource, entry.scope, 1, value)
+                value = build(run, "", 0)
+                if value is not None and value is not NOTHING:
+                    put(entry.resource, entry.scope, 1, value)
 
         return operate
 
@@ -402,14 +408,15 @@ def _primitive(convert: conversions.Convert) -> Build:
 
 
 def _elsewhere(position: str, build: Build) -> Build:
-    """``OBX-3:CWE[CodeableConcept]``: another field, or component, of the segment under way."""
-    match = re.match(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?$", position)
+    """``OBX-3:CWE[CodeableConcept]``: a field, or component, of the segment under way or of another in view."""
+    match = re.match(r"([A-Z][A-Z0-9]{2})-(\d+)(?:\.(\d+))?$", position)
     if match is None:
         raise ValueError(f"{position!r} is not a field")
-    field, component = int(match[1]), int(match[2] or 0)
+    name, field, component = match[1], int(match[2]), int(match[3] or 0)
 
     def read(run: Run, text: str, level: int) -> Any:
-        fields = run.segment.fields
+        segment = run.segment if run.segment.name == name else run.latest.get(name)
+        fields = segment.fields if segment is not None else ()
         piece = fields[field] if field < len(fields) else ""
         if run.delimiters.repetition:
             piece = piece.split(run.delimiters.repetition, 1)[0]
@@ -530,9 +537,27 @@ def _data(run: Run, text: str, level: int) -> Any:
     return base64.b64encode(content).decode("ascii")
 
 
+def _packed_text(run: Run, text: str, level: int) -> Any:
+    """A text as base64 of its UTF-8."""
+    plain = run.delimiters.unescape(text, run.codec)
+    return base64.b64encode(plain.encode("utf-8", "replace")).decode("ascii") or None
+
+
+def _money(place: int, convert: conversions.Convert) -> Build:
+    """A subcomponent of MO: amount or currency."""
+
+    def build(run: Run, text: str, level: int) -> Any:
+        parts = text.split(run.delimiters.subcomponent) if run.delimiters.subcomponent else [text]
+        return convert(parts[place - 1], run.circumstances) if place <= len(parts) and parts[place - 1] else None
+
+    return build
+
+
 BUILT_IN: dict[str, Build] = {
     "HD[uri]": _authority(1, 2, 3), "EI[authority]": _authority(2, 3, 4), "CNN[authority]": _authority(9, 10, 11),
     "facility[uri]": _facility, "any[string]": _words, "XTN[number]": _number,
     "ED[mime]": _media_type(2, 3), "RP[mime]": _media_type(3, 4), "ED[base64]": _data,
+    "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal), "MO[currency]": _money(2, conversions.code),
+    "ID[code]": _primitive(conversions.code),
 }  # fmt: skip
 """Maps that are no tables."""

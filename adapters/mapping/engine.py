@@ -265,9 +265,10 @@ class Place:
 
 @dataclass(slots=True)
 class Group:
-    """What a group's rows bring into view: segments, resources, and of those the ones of groups within it."""
+    """What a group's rows bring into view: places, segments, resources, and of those the ones of groups within it."""
 
     first: int
+    places: set[int] = field(default_factory=set)
     segments: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
     inner: set[str] = field(default_factory=set)
@@ -294,6 +295,7 @@ class Structure:
             for path in place.groups:
                 group = self._groups.setdefault(path, Group(number))
                 group.segments.add(segment)
+                group.places.add(place.number)
                 if row.target and not row.target.endswith("+"):
                     group.labels.add(row.target)
                     if path != place.groups[-1]:
@@ -302,6 +304,7 @@ class Structure:
     def walk(self, run: Run, segments: Iterable[Segment]) -> list[str]:
         """Take every segment to its place and run its rows; the names of segments without a mapping."""
         at: Place | None = None
+        seen: set[int] = set()
         unmapped: dict[str, None] = {}
         for segment in segments:
             places = self.places.get(segment.name)
@@ -310,7 +313,8 @@ class Structure:
                 continue
             place = places[0] if len(places) == 1 or at is None else self._next(places, at)
             if at is not None and place.number <= at.number:
-                self._begin_again(run, at, place)
+                self._begin_again(run, at, place, seen)
+            seen.add(place.number)
             at = place
             run.latest[segment.name] = run.segment = segment
             if not place.steps:
@@ -328,16 +332,18 @@ class Structure:
                 return next((place for place in within if place.number >= at.number), within[0])
         return places[0]
 
-    def _begin_again(self, run: Run, at: Place, place: Place) -> None:
+    def _begin_again(self, run: Run, at: Place, place: Place, seen: set[int]) -> None:
         """What the earlier turn of a group had in view is out of view when the group begins anew.
 
-        Going back begins the innermost group that holds both places; standing still does so only on a group's first
-        segment, elsewhere it is a segment that repeats.
+        Going back to a group's first segment, or to one that this turn already had, begins the innermost group that
+        holds both places. A segment that only comes late does not, nor one that repeats in its place.
         """
         common = [path for path in place.groups if path in at.groups]
         group = self._groups[common[-1]]
-        if len(common) == 1 or (place is at and place.number != group.first):
+        again = place.number == group.first or (place is not at and place.number in seen)
+        if len(common) == 1 or not again:
             return
+        seen -= group.places
         for name in group.segments:
             run.latest.pop(name, None)
         for label in group.labels:
@@ -347,11 +353,15 @@ class Structure:
 
 
 def _step(row: MessageRow, compiler: Compiler) -> Step:
-    """One row: a target with ``+`` adds to the resource in view, any other is a new resource for each segment."""
+    """One row: a target with ``+`` adds to the resource in view, any other is a new resource for each segment.
+
+    The map of another segment (``ORC[...]`` on an OBR row) takes the one of that name in view.
+    """
     test = compiler.condition(row.condition) if row.condition else None
     fill = compiler.segment(row.map)
     links = [_link(text) for text in row.references.split(";") if text.strip()]
     adds = row.target.endswith("+")
+    source, own = row.map.split("[")[0], row.identifier.rpartition(".")[2].split(":")[0]
     label = row.target.removesuffix("+")
     type = label.split("[")[0]
 
@@ -367,7 +377,11 @@ def _step(row: MessageRow, compiler: Compiler) -> Step:
             run.labels.setdefault(label, []).append(entry)
             run.entries.append(entry)
         entry.scope = {}
-        fill(run, entry, segment)
+        filling = segment if source == own else run.latest.get(source)
+        if filling is not None:
+            run.segment = filling
+            fill(run, entry, filling)
+            run.segment = segment
         for link in links:
             link(run, entry)
 
@@ -377,7 +391,7 @@ def _step(row: MessageRow, compiler: Compiler) -> Step:
 def _link(text: str) -> Callable[[Run, Entry], None]:
     """``subject=Patient``: an element of this resource; ``DiagnosticReport:result[]=Observation``: of another in view.
 
-    ``Observation[*]:specimen=Specimen`` reaches all of this group; ``[]`` adds to a list, ``[0]`` is its first element.
+    ``Observation[*]:specimen=Specimen`` reaches all of this group; ``[]`` adds to a list, ``[-1]`` is its last element.
     """
     left, _, right = text.strip().partition("=")
     owner, _, path = left.rpartition(":")
@@ -407,8 +421,8 @@ def _place(resource: Resource, path: list[str], reference: dict[str, str]) -> No
             items = resource.setdefault(name[:-2], [])
             items.append({})
             resource = items[-1]
-        elif name.endswith("[0]"):
-            resource = resource.setdefault(name[:-3], [{}])[0]
+        elif name.endswith("[-1]"):
+            resource = resource.setdefault(name[:-4], [{}])[-1]
         else:
             resource = resource.setdefault(name, {})
     last = path[-1]
