@@ -27,6 +27,7 @@ from hub.mpi.link import Linker
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
 from hub.services.check import Checks, FhirChecker
+from hub.services.codes import Codes
 from hub.services.compartment import Compartments
 from hub.services.doors import Doors
 from hub.services.export import Exports
@@ -35,11 +36,13 @@ from hub.services.imaging import Imaging
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
 from hub.services.query import QueryService
+from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
 from hub.settings import LOOPBACK, Settings
 from hub.store.blobs import FileBlobs
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
+from terminology.load import releases
 from terminology.service import Terminology
 
 log = logging.getLogger("hub")
@@ -93,12 +96,17 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     store = open_store(settings, clock)
     blobs = FileBlobs(settings.data / "blobs")
     databases = Databases(registry, clock, zone=ZoneInfo(settings.time_zone))
-    parser = Parser(registry, settings.search, clock=clock, zone=ZoneInfo(settings.time_zone))
+    terminology = Terminology(clock)
+    for release in releases(settings.data / "terminology"):
+        terminology.attach(release)
+    zone = ZoneInfo(settings.time_zone)
+    parser = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology)
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
     validator = Validator(standard)
     linker = Linker(databases)
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
+    codes = Codes(store, StoredTerminology(store, terminology), ingest, clock, ids)
     cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
     compartments = Compartments(standard, parser)
     query = QueryService(
@@ -117,7 +125,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         audit=audit,
         ingest=ingest,
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
-        inbox=Inbox(store, blobs, ingest, clock, ids),
+        inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         query=query,
         exports=Exports(
             store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"
@@ -125,7 +133,8 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         identity=Identity(store, databases, linker, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
-        terminology=Terminology(clock),
+        terminology=terminology,
+        codes=codes,
         validator=validator,
         checks=Checks(()),
     )
@@ -185,4 +194,5 @@ def close(doors: Doors) -> None:
     doors.exports.close()
     doors.imaging.close()
     doors.audit.close()
+    doors.terminology.close()
     doors.store.close()

@@ -81,6 +81,12 @@ class Registry:
         self._attached = {**self._attached, url: others}
         self._changed()
 
+    def close(self) -> None:
+        """Close what is attached."""
+        for systems in self._attached.values():
+            for system in systems:
+                system.close()
+
     def _changed(self) -> None:
         self._systems = {}
         self.generation += 1

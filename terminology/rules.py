@@ -57,6 +57,9 @@ class RuledSystem:
     def search(self, words: list[str]) -> Iterable[Concept] | None:
         return None
 
+    def close(self) -> None:
+        return None
+
     def subsumes(self, ancestor: str, code: str) -> bool:
         return ancestor == code
 

@@ -69,6 +69,10 @@ class Terminology:
         """Add a code system that is kept elsewhere, such as a loaded release."""
         self.registry.attach(system)
 
+    def close(self) -> None:
+        """Close the files of loaded releases."""
+        self.registry.close()
+
     def _current(self) -> _Cache:
         """What was made of the present content; a change of content begins a new one, so nothing stale is kept."""
         cache = self._cache

@@ -76,6 +76,9 @@ class System(Protocol):
     def descendants(self, code: str) -> Iterable[str]:
         """The codes below, without itself."""
 
+    def close(self) -> None:
+        """Let go of files."""
+
     def subsumes(self, ancestor: str, code: str) -> bool:
         """``code`` is below ``ancestor``, or is it."""
 
@@ -149,6 +152,9 @@ class ListedSystem:
         return (concept for concept in self._concepts.values() if value in concept.values(name))
 
     def search(self, words: list[str]) -> Iterable[Concept] | None:
+        return None
+
+    def close(self) -> None:
         return None
 
     def subsumes(self, ancestor: str, code: str) -> bool:

@@ -8,7 +8,7 @@ from hub.api.exchange import Answer, Request, of_resource
 from hub.errors import HubError
 from hub.fhir import json
 from hub.services.doors import Doors
-from hub.services.terminology import StoredTerminology, refusal
+from hub.services.terminology import refusal
 from terminology.errors import TerminologyError
 from terminology.operations import OPERATIONS, from_query
 from terminology.service import Terminology
@@ -32,7 +32,7 @@ class TerminologyOperations:
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
-        self._stored = StoredTerminology(doors.store, doors.terminology)
+        self._stored = doors.codes.stored
 
     def run(self, request: Request) -> Answer:
         """Parameters of body or query to the terminology service; its refusal as a HubError."""

@@ -88,7 +88,7 @@ class Codes:
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
-        self._stored = stored
+        self.stored = stored
         self._ingest = ingest
         self._clock = clock
         self._new_id = new_id
@@ -98,7 +98,7 @@ class Codes:
 
     def standardised(self, bundle: Resource, context: Context) -> tuple[Resource, tuple[Sighting, ...]]:
         """The Bundle with standard codes added where an approved map has them, and what is not mapped yet."""
-        terminology = self._stored.refresh()
+        terminology = self.stored.refresh()
         sightings: list[Sighting] = []
         entries = []
         for entry in bundle.get("entry", ()):
@@ -121,12 +121,12 @@ class Codes:
 
     def proposals(self, item: WorkItem) -> list[Proposal]:
         """The standard codes most like a local one, best first."""
-        self._stored.refresh()
+        self.stored.refresh()
         return self._governance.proposals(item)
 
     def map(self, context: Context, system: str, code: str, target: Target, note: str = "") -> WorkItem:
         """Draft a mapping. HubError("not-found", "conflict")."""
-        self._stored.refresh()
+        self.stored.refresh()
         try:
             return self._store.write(
                 lambda tx: self._governance.map(self._ledger(tx), system, code, target, actor=context.actor, note=note)
@@ -161,7 +161,7 @@ class Codes:
 
     def enrich(self, context: Context, item: WorkItem) -> int:
         """Add an approved item's target to every stored resource with its code; how many. May be run again."""
-        terminology = self._stored.refresh()
+        terminology = self.stored.refresh()
 
         def enriched(resource: Resource) -> Resource:
             return _standardised(terminology, governance.enriched(resource, item), context)[0]

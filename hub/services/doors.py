@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.healthcard.card import HealthCards
     from hub.search.parameters import Registry
     from hub.services.check import Checks
+    from hub.services.codes import Codes
     from hub.services.export import Exports
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
@@ -52,3 +53,4 @@ class Doors:
     validator: Validator
     checks: Checks
     terminology: Terminology
+    codes: Codes

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hub.errors import HubError
+from hub.services.codes import Codes
 from hub.services.context import Context
 from hub.services.ingest import Ingest, Submitted
 from hub.store.protocol import Blobs, Item, Store, Transaction
@@ -80,11 +81,18 @@ class Inbox:
     """Accepts, processes and settles inbound messages of every channel."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, ingest: Ingest, clock: Callable[[], int], new_id: Callable[[], str]
+        self,
+        store: Store,
+        blobs: Blobs,
+        ingest: Ingest,
+        codes: Codes,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._ingest = ingest
+        self._codes = codes
         self._clock = clock
         self._new_id = new_id
         self._interpreters: dict[str, Interpreter] = {}
@@ -205,11 +213,13 @@ class Inbox:
                 "references": list(submitted.references),
             }
             tx.settle(QUEUE, inbound.id, STORED, {**facts, "answer": encode(answer), "settled": self._clock()})
+            self._codes.note(tx, unmapped)
 
         context = Context(
             door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id
         )
-        self._ingest.submit(interpretation.bundle or {"entry": []}, context, then=settle)
+        bundle, unmapped = self._codes.standardised(interpretation.bundle or {"entry": []}, context)
+        self._ingest.submit(bundle, context, then=settle)
         return answer
 
     def _refuse(self, inbound: Inbound, interpreter: Interpreter, error: HubError) -> bytes:
