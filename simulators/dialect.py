@@ -15,7 +15,8 @@ from simulators.hl7 import Separators
 class Dialect:
     """One row of habits a hospital; the fields are those of ``dialects/<name>.toml``, sections joined.
 
-    ``authority`` is the assigning authority of patient numbers (CX-4: namespace, universal id, its type). ``name`` of a
+    ``authority`` is the assigning authority of patient numbers (CX-4: namespace, universal id, its type), and
+    ``visit_authority`` that of visit numbers, empty when the hospital names none. ``name`` of a
     patient is written as ``parts``, ``whole`` or ``both``; ``address`` as ``parts`` or ``text``; ``phone`` ``first``
     (XTN-1) or ``last`` (XTN-12); ``codes`` of laboratory items ``local``, ``both`` or ``loinc``.
     """
@@ -41,6 +42,7 @@ class Dialect:
     address: str
     phone: str
     visit_number: str
+    visit_authority: tuple[str, ...]
     codes: str
     coding: str
     zsegment: str
@@ -79,6 +81,7 @@ def parse(text: str) -> Dialect:
         patient_number=patient.pop("number"),
         identifiers=tuple(patient.pop("identifiers")),
         visit_number=visit.pop("number"),
+        visit_authority=tuple(visit.pop("authority")),
         ae_title=images.pop("ae_title", ""),
         modality=images.pop("modality", ""),
         image_character_set=images.pop("character_set", ""),

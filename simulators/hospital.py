@@ -186,12 +186,16 @@ class Hospital:
             return (resident.phone,)
         return "", "PRN", "CP", "", "", "", "", "", "", "", "", resident.phone
 
+    def _visit_number(self, visit: Visit) -> Value:
+        authority = self.dialect.visit_authority
+        return (visit.id, "", "", authority, "VN") if authority else visit.id
+
     def _visit(self, visit: Visit, ended: datetime.datetime | None) -> str:
         location: Value = (
             (visit.department, f"{1 + len(visit.id) % 9}", "01") if visit.patient_class == "I" else (visit.department,)
         )
         fields: dict[int, Value] = {
-            1: "1", 2: visit.patient_class, 3: location, 7: visit.doctor, 10: "MED", 19: visit.id,
+            1: "1", 2: visit.patient_class, 3: location, 7: visit.doctor, 10: "MED", 19: self._visit_number(visit),
             44: self._time(visit.started),
         }  # fmt: skip
         if ended is not None:

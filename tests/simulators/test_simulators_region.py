@@ -20,7 +20,7 @@ from simulators.journey import journeys
 from simulators.population import people
 from simulators.region import Sending
 
-GOLDEN = "5c4de59a14956e0be74e258622d52eb096d9e0ed1a28561b0ad324dc458c610d"
+GOLDEN = "6451b655dfcc36426fbcfd6bdb64dd816dd178424e0c54dcf0ef6d9a7e591325"
 """SHA-256 of the log of the scenario demo, seed 1. A change is a new VERSION of the simulators."""
 
 
