@@ -21,7 +21,6 @@ from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.validate import Validator
 from hub.fhir.validate.quick import QuickValidator
-from hub.healthcard.card import HealthCards
 from hub.listener import Listener
 from hub.mpi.link import Linker
 from hub.search.parameters import Registry
@@ -31,6 +30,7 @@ from hub.services.codes import Codes
 from hub.services.compartment import Compartments
 from hub.services.doors import Doors
 from hub.services.export import Exports
+from hub.services.healthcards import HealthCards
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
 from hub.services.inbox import Inbox

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.errors import HubError
-from hub.healthcard.card import Card, Use
 from hub.services.doors import Doors
+from hub.services.healthcards import Card, Use
 
 MAX_TEXT = 200
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from hub.databases.database import Databases
     from hub.fhir.definitions import Definitions
     from hub.fhir.validate import Validator
-    from hub.healthcard.card import HealthCards
     from hub.search.parameters import Registry
     from hub.services.check import Checks
     from hub.services.codes import Codes
     from hub.services.export import Exports
+    from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
     from hub.services.inbox import Inbox

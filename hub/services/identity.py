@@ -11,7 +11,6 @@ from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.fhir import temporal
 from hub.healthcard.card import SYSTEM as CARDS
-from hub.healthcard.card import HealthCards
 from hub.mpi import compare, golden
 from hub.mpi.explain import explain
 from hub.mpi.features import compile_patient
@@ -23,6 +22,7 @@ from hub.search.expression import Equals, Expression, In, Match, Prefix, Query, 
 from hub.search.text import normalised
 from hub.services import record
 from hub.services.context import Context
+from hub.services.healthcards import HealthCards
 from hub.store.protocol import Item, Store, Version
 
 Resource = dict[str, Any]

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.fhir import definitions
-from hub.healthcard.card import SYSTEM, USES, HealthCards, Use, sm3
+from hub.healthcard.card import SYSTEM, sm3
 from hub.mpi import golden
 from hub.mpi.link import Linker
 from hub.search.parameters import Registry
+from hub.services.healthcards import USES, HealthCards, Use
 from hub.store.sqlite import SqliteStore
 
 MALE, FEMALE = "109901198503070013", "109901198503070021"
