@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pydicom.uid
 
-from adapters.dicom import commitment, dataset, find, retrieve, status, store, study
+from adapters.dicom import commitment, dataset, find, retrieve, status, store, study, worklist
 from adapters.dicom.ul import dimse, pdu
 from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Association, Message
 from hub.services.context import Context
@@ -25,7 +25,9 @@ _NOT_STORAGE = tuple(f"{STORAGE_PREFIX}{arc}." for arc in ("1.2", "31", "32", "3
 TRANSFER_SYNTAXES = frozenset(map(str, pydicom.uid.AllTransferSyntaxes))
 
 UNCOMPRESSED = frozenset((dataset.IMPLICIT, dataset.EXPLICIT))
-SERVED = frozenset((VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL, commitment.SOP_CLASS))
+SERVED = frozenset(
+    (VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL, commitment.SOP_CLASS, worklist.MODEL)
+)
 """Abstract syntaxes beside the storage classes."""
 
 log = logging.getLogger("hub.dicom")
@@ -179,10 +181,16 @@ def echo(doors: Doors, association: Association, message: Message, context: Cont
     association.send(message.context, dimse.response(message.command, status.SUCCESS))
 
 
+def query(doors: Doors, association: Association, message: Message, context: Context) -> None:
+    """C-FIND, by the information model of the presentation context."""
+    model = worklist if message.context.abstract == worklist.MODEL else find
+    model.serve(doors, association, message, context)
+
+
 SERVICES = {
     dimse.C_ECHO: echo,
     dimse.C_STORE: store.serve,
-    dimse.C_FIND: find.serve,
+    dimse.C_FIND: query,
     dimse.C_GET: retrieve.get,
     dimse.C_MOVE: retrieve.move,
     dimse.N_ACTION: commitment.serve,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from hub.errors import HubError
-from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Query, both
+from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Order, Query, both
 from hub.services.context import Context
 from hub.services.imaging_index import (
     BY_KEYWORD,
@@ -49,6 +49,8 @@ TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstan
 CONFLICTS, FINDINGS = "imaging-conflicts", "imaging-findings"
 """Queues: other bytes under a SOP Instance UID that is taken; a study under two patients."""
 MAX_ROWS = 10_000
+ORDER: dict[str, tuple[Order, ...]] = {"study": (Order("StudyDate", True, "range"), Order("StudyInstanceUID"))}
+"""Studies newest first; series and instances, whose rows do not change, as they came."""
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -245,7 +247,7 @@ class Imaging:
     def find(
         self, context: Context, level: Level, keys: Iterable[tuple[str, str]], *, limit: int = MAX_ROWS, offset: int = 0
     ) -> list[Row]:
-        """Rows of a level that match all keys (keyword, value as PS3.4 C.2.2.2 writes it), oldest first.
+        """Rows of a level that match all keys (keyword, value as PS3.4 C.2.2.2 writes it).
 
         A key of a level above is resolved first. HubError("parameter-unknown") for a keyword that is not indexed,
         HubError("parameter-value") for a malformed date or time.
@@ -273,9 +275,8 @@ class Imaging:
             for attribute, value in keys
             if attribute.match in ("exact", "text") and inexact(value)
         ]
-        query = Query(
-            (TYPE[level],), both(*where), databases=(DATABASE,), limit=MAX_ROWS if patterns else offset + limit
-        )
+        most = MAX_ROWS if patterns else offset + limit
+        query = Query((TYPE[level],), both(*where), ORDER.get(level, ()), (DATABASE,), limit=most)
         rows = [decode(found.version) for found in self._store.find(query)]
         if patterns:
             rows = [row for row in rows if all(fits(row["attributes"].get(tag, {}), value) for tag, value in patterns)]

@@ -200,20 +200,42 @@ def fits(element: dict[str, Any], value: str) -> bool:
     return any(pattern.fullmatch(fold(found)) for found in texts(element) for pattern in patterns)
 
 
+def matches(held: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a DICOM JSON element meets a key of the same VR, without an index."""
+    values, vr = texts(held), key["vr"]
+    wanted = "\\".join(texts(key)) if vr != "PN" else ""
+    if vr in ("DA", "TM"):
+        kind = "date" if vr == "DA" else "time"
+        tests = _bounds(Attribute("", "", "study", kind), wanted)
+        found = [_interval(kind, value) for value in values]
+        return any(low is not None and tests[0] <= low[0] < tests[1] for low in found)
+    if vr == "UI":
+        return any(value in wanted.split("\\") for value in values)
+    return all(fits(held, part) for part in (texts(key) if vr == "PN" else [wanted]) if part.strip("*"))
+
+
 def _range(attribute: Attribute, value: str) -> Expression:
     """Range matching (PS3.4 C.2.2.2.5): ``a-b``, ``a-``, ``-b`` or one value."""
-    first, dash, last = value.partition("-")
-    if dash and attribute.match == "date" and value.count("-") == 2:  # the ACR-NEMA form yyyy-mm-dd is no range
-        first, dash, last = value, "", ""
-    low = _interval(attribute.match, first) if first.strip() else None
-    high = _interval(attribute.match, last) if last.strip() else None
-    if (first.strip() and low is None) or (last.strip() and high is None):
-        raise HubError("parameter-value", f"{value!r} is not a {attribute.match} or a range of them", attribute.keyword)
-    if not dash and low is not None:
-        high = low
+    low, high = _bounds(attribute, value)
     tests: list[Any] = []
-    if low is not None:
-        tests.append(("low", ">=", low[0]))
-    if high is not None:
-        tests.append(("low", "<", high[1]))
+    if low > 0:
+        tests.append(("low", ">=", low))
+    if high < _END:
+        tests.append(("low", "<", high))
     return Match(attribute.keyword, Compare(tuple(tests)) if tests else Exists())
+
+
+_END = 10**14
+"""Above every date and time of day as a number."""
+
+
+def _bounds(attribute: Attribute, value: str) -> tuple[int, int]:
+    """The interval [low, high) that a key names. HubError("parameter-value") when it is malformed."""
+    first, dash, last = value.partition("-")
+    if dash and attribute.match == "date" and value.count("-") == 2:  # yyyy-mm-dd is no range
+        first, dash, last = value, "", ""
+    low = _interval(attribute.match, first) if first.strip() else (0, 0)
+    high = _interval(attribute.match, last) if last.strip() else (0, _END)
+    if low is None or high is None:
+        raise HubError("parameter-value", f"{value!r} is not a {attribute.match} or a range of them", attribute.keyword)
+    return low[0], high[1] if dash else low[1]

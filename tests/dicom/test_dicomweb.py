@@ -71,7 +71,11 @@ def studies(hub: Hub, **parameters: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_search_for_studies(stored: Hub, parameters: dict[str, str], expected: list[str]) -> None:
-    assert studies(stored, **parameters) == expected
+    assert sorted(studies(stored, **parameters)) == expected
+
+
+def test_studies_are_listed_newest_first(stored: Hub) -> None:
+    assert studies(stored) == ["3", "2", "1"]
 
 
 def test_a_study_answers_with_what_the_standard_asks_for(stored: Hub) -> None:
