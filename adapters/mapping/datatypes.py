@@ -170,13 +170,20 @@ class Compiler:
         return lambda run: cases.get(read(run), others)
 
     def _whole(self, row: Row) -> Callable[[Run, Entry], None]:
-        """A row of the segment as a whole: an assignment before the fields, or after them a map that names a field."""
+        """A row of the segment as a whole: an assignment before the fields, or after them a map that names a field.
+
+        An assignment does not change what an earlier segment said (the status of ORC, when OBR adds to it).
+        """
         put = setter(row.attribute)
         build = self._build(row)
         test = self._grammar.compile(row.condition) if row.condition else None
+        element = row.attribute.split(".")[0]
+        default = bool(row.assignment) and "[" not in row.attribute
 
         def operate(run: Run, entry: Entry) -> None:
             run.piece = ""
+            if default and element in entry.resource and entry.segment is not run.segment:
+                return
             if test is None or test(run):
                 value = build(run, "", 0)
                 if value is not None and value is not NOTHING:
@@ -557,7 +564,7 @@ BUILT_IN: dict[str, Build] = {
     "HD[uri]": _authority(1, 2, 3), "EI[authority]": _authority(2, 3, 4), "CNN[authority]": _authority(9, 10, 11),
     "facility[uri]": _facility, "any[string]": _words, "XTN[number]": _number,
     "ED[mime]": _media_type(2, 3), "RP[mime]": _media_type(3, 4), "ED[base64]": _data,
-    "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal), "MO[currency]": _money(2, conversions.code),
-    "ID[code]": _primitive(conversions.code),
+    "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal),
+    "MO[currency]": _money(2, conversions.code), "ID[code]": _primitive(conversions.code),
 }  # fmt: skip
 """Maps that are no tables."""

@@ -139,8 +139,10 @@ class Run:
         if part.startswith("identifier"):
             text = _text(_chosen(entry.resource.get("identifier", ()), part) or "")
         elif "-" in part:
-            number = int(part.split("-")[1])
-            text = entry.segment.fields[number] if number < len(entry.segment.fields) else ""
+            name, number = part.split("-")
+            segment = entry.segment if entry.segment.name == name else self.latest.get(name)
+            fields = segment.fields if segment is not None else ()
+            text = fields[int(number)] if int(number) < len(fields) else ""
         else:
             value: Any = entry.resource
             for name in part.split("."):
@@ -252,6 +254,8 @@ def _text(value: Any) -> str:
 # --- message tables -------------------------------------------------------------------------------------------------
 
 Step = Callable[[Run, Segment], None]
+WHOSE = ("subject", "patient", "beneficiary")
+"""References to the person that R4 requires of most resources."""
 
 
 @dataclass(slots=True)
@@ -402,6 +406,8 @@ def _link(text: str) -> Callable[[Run, Entry], None]:
     def link(run: Run, entry: Entry) -> None:
         target = run.current.get(right)
         if target is None:
+            if not owner and path in WHOSE:
+                entry.resource.setdefault(path, {"display": "not named in the message"})
             return
         if every:
             owners = run.labels.get(owner, [])

@@ -125,12 +125,14 @@ def test_a_value_that_is_none_is_left_out_and_told() -> None:
     assert all("birthDate" not in one for one in outcome.resources)
 
 
-def test_what_nothing_identifies_is_left_out_and_told() -> None:
-    outcome = translate(
-        parse((HEAD.format(kind="ADT^A01", facility="H1") + "\rPID|1||||X^Y\r").encode()), "Asia/Shanghai"
+def test_what_nothing_identifies_belongs_to_its_message() -> None:
+    raw = HEAD.format(kind="ORU^R01", facility="H1") + "\rPID|1||||X^Y\rOBX|1|ST|1^a^LN||x||||||F\r"
+    one, again, other = (
+        [resource["id"] for resource in translate(parse(text.encode()), "Asia/Shanghai").mapped.resources]
+        for text in (raw, raw, raw.replace("|1|P|", "|2|P|"))
     )
-    assert outcome.mapped.resources == []
-    assert "nothing identifies this Patient" in outcome.mapped.problems[0].why
+    assert one == again
+    assert not set(one) & set(other)
 
 
 def test_null_is_a_deletion_not_a_value() -> None:
