@@ -101,10 +101,12 @@ def _identifier(sink: Sink, param: str, value: Element) -> None:
 
 
 def _contact(sink: Sink, param: str, value: Element) -> None:
+    """As written, and without punctuation and case; the namespace is ContactPoint.system, e.g. phone."""
     number = value.get("value")
     if isinstance(number, str):
-        sink.term(param, number)
-        sink.term(param, number.lower() if "@" in number else _PUNCTUATION.sub("", number))
+        plain = number.lower() if "@" in number else _PUNCTUATION.sub("", number)
+        for form in (number, plain):
+            sink.term(param, form, value.get("system", ""))
 
 
 def _folded(sink: Sink, param: str, value: Any) -> None:

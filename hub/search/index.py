@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, tzinfo
 from typing import Any
 
+from hub.errors import HubError
 from hub.fhir import elements, paths
 from hub.search.entries import EMITTERS, FAMILY, Emitter, Sink
 from hub.search.expression import Entries, Term
@@ -36,20 +37,24 @@ class Indexer:
         self._links: dict[tuple[str, str], list[Step]] = {}
 
     def entries(self, resource: Resource) -> Entries:
-        """All entries of a structurally valid resource.
+        """All entries of a resource.
 
-        Raises HubError("too-costly") above 20,000 entries, HubError("type-unknown") for a type that is not R4.
+        Raises HubError("too-costly") above 20,000 entries, "type-unknown" for a type that is not R4, "structure" for a
+        resource that does not have the structure of its type, where that was not checked before.
         """
         type = resource["resourceType"]
         plan = self._plans.get(type) or self._compile(type)
         sink = Sink(self._bases, self._zone)
-        for member in resource:
-            for step in plan.get(member, ()):
+        try:
+            for member in resource:
+                for step in plan.get(member, ()):
+                    step(sink, resource)
+            for step in plan[""]:
                 step(sink, resource)
-        for step in plan[""]:
-            step(sink, resource)
-        if sink.contained:
-            self._contained(sink, resource)
+            if sink.contained:
+                self._contained(sink, resource)
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise HubError("structure", f"this is not the structure of {type}: {error}", type) from error
         return sink.entries()
 
     def _contained(self, sink: Sink, resource: Resource) -> None:

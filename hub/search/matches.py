@@ -133,12 +133,14 @@ def subsuming(direction: str) -> Handler:
             return either((Match(asked.code, Equals(code)), Match(asked.code, Prefix(code + ";"))))
         if asked.about.terminology is None:
             raise ValueError("this server has no terminology service to ask for the hierarchy")
-        if not token.system or token.code is None:
+        implied = asked.parameter.systems
+        system = token.system or (next(iter(implied)) if len(implied) == 1 else "")
+        if not system or token.code is None:
             raise ValueError("expected system|code")
-        codes = asked.about.terminology.related(token.system, token.code, direction)
+        codes = asked.about.terminology.related(system, token.code, direction)
         if codes is None:
             raise ValueError("the code is not known to the terminology service")
-        return Match(asked.code, In(tuple(codes), token.system))
+        return Match(asked.code, In(tuple(codes), None if implied else system))
 
     return handler
 

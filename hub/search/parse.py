@@ -228,6 +228,10 @@ class Parser:
             return self._unknown(types, code)
         if parameter.type != "reference":
             raise HubError("parameter-unknown", f"{code!r} is not a reference, so nothing can follow it", code)
+        if parameter.elements and parameter.elements <= {"canonical", "uri", "Attachment"}:
+            raise HubError(
+                "parameter-unknown", f"{code!r} is a canonical, which a chain cannot follow; ask for its url", code
+            )
         if modifier and modifier not in parameter.targets:
             raise HubError(
                 "parameter-unknown", f"{code!r} does not refer to {modifier[:60]!r}", f"{code}:{modifier}"[:80]

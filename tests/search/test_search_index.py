@@ -166,3 +166,37 @@ def test_a_number_equals_itself(number: Any) -> None:
     world = {("Observation", "o"): indexer.entries({"resourceType": "Observation", "valueQuantity": quantity})}
     for value in (f"{number:f}", f"{number:f}|http://unitsofmeasure.org|mg", f"{number:f}||mg", f"ge{number:f}"):
         assert holds(parser.expression(("Observation",), "value-quantity", value), "Observation", "o", world), value
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["2020-01-01", "Patient/1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["coding", "code", "system", "value", "reference", "identifier", "start", "low", "family", "given",
+                 "id", "resourceType", "event", "repeat", "data", "origin", "component", "type", "contained", "url"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)  # fmt: skip
+MEMBERS = sorted(
+    {name for type in ("Patient", "Observation", "Bundle", "Group") for name in elements.json_members(type)}
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(["Patient", "Observation", "Bundle", "Group", "MolecularSequence", "Location"]),
+    st.dictionaries(
+        st.sampled_from(MEMBERS) | st.sampled_from(["position", "referenceSeq", "variant"]), JSON, max_size=5
+    ),
+)
+def test_what_has_no_structure_is_indexed_or_refused(type: str, members: dict[str, Any]) -> None:
+    try:
+        indexer.entries({"resourceType": type, **members})
+    except HubError as error:
+        assert error.name in ("structure", "value", "too-costly")

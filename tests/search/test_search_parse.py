@@ -155,6 +155,7 @@ def test_unsupported_parameter_gives_its_reason() -> None:
         ("Patient", "gender.name=x", "parameter-unknown"),
         ("Patient", "organization:Patient.name=x", "parameter-unknown"),
         ("Patient", "organization.foo=x", "parameter-unknown"),
+        ("QuestionnaireResponse", "questionnaire.title=x", "parameter-unknown"),
         ("Patient", "_type=Observation", "parameter-value"),
         ("", "_type=Nothing", "parameter-value"),
         ("", "name=x", "parameter-unknown"),
@@ -211,6 +212,8 @@ def test_terminology_modifiers() -> None:
     assert asking.expression(("Condition",), "code:not-in", "http://x.test/vs") == Not(within)
     assert asking.expression(("Condition",), "code:below", "s|1") == Match("code", In(("1", "11"), "s"))
     assert asking.expression(("Condition",), "code:above", "s|11") == Match("code", In(("11", "1"), "s"))
+    only = Match("code", In(("1", "11"), "s"))
+    assert asking.expression(("Condition",), "code:below", "s|1,s|1") == Or((only, only))
     with pytest.raises(HubError, match="not known"):
         asking.expression(("Condition",), "code:in", "http://x.test/other")
 
