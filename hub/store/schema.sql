@@ -17,7 +17,7 @@ CREATE TABLE version (
 );
 CREATE UNIQUE INDEX version_number ON version (type, id, version);
 CREATE UNIQUE INDEX version_current ON version (type, id) WHERE ended IS NULL;
-CREATE INDEX version_live ON version (type, database) WHERE ended IS NULL AND text IS NOT NULL;
+CREATE INDEX version_live ON version (type, database, updated) WHERE ended IS NULL AND text IS NOT NULL;
 CREATE INDEX version_kind ON version (type, database);
 
 -- A number for each (database, type, search parameter), so that index rows are short and carry the database. The row

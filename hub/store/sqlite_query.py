@@ -36,6 +36,7 @@ from hub.search.expression import (
 )
 
 Probe = Callable[[str, tuple[Any, ...]], int]
+PROPERTIES = {"_lastUpdated": "updated", "_id": "id"}  # sort keys that are columns of version, never null
 RARE = 200
 SOME = 5_000
 REMEMBERED = 10_000
@@ -85,9 +86,16 @@ def successor(text: str) -> str | None:
 
 
 def joined(operator: str, parts: Sequence[Sql]) -> Sql:
-    """The parts with the operator between, as a balanced tree: SQLite limits the depth of expressions."""
-    if len(parts) == 1:
-        return parts[0]
+    """The parts with the operator between, as a balanced tree: SQLite limits the depth of expressions.
+
+    Constants are folded: SQLite finds no plan for a table with INDEXED BY under a condition that is plainly false.
+    """
+    decides, neutral = (FALSE, TRUE) if operator == "AND" else (TRUE, FALSE)
+    if decides in parts:
+        return decides
+    parts = [part for part in parts if part != neutral]
+    if len(parts) < 2:
+        return parts[0] if parts else neutral
     half = len(parts) // 2
     left, right = joined(operator, parts[:half]), joined(operator, parts[half:])
     return Sql(f"({left.text} {operator} {right.text})", left.values + right.values)
@@ -116,8 +124,11 @@ def united(sources: Sequence[Source]) -> Source:
 
 def ordering(query: Query, table: str = "") -> str:
     """The ORDER BY terms of the sort keys ``k0``..., each with a comma behind."""
-    directions = (" DESC" if order.descending else "" for order in query.order)
-    return "".join(f"{table}k{place}{direction} NULLS LAST, " for place, direction in enumerate(directions))
+    terms = []
+    for place, order in enumerate(query.order):
+        direction = " DESC" if order.descending else ""
+        terms.append(f"{table}k{place}{direction}{'' if order.param in PROPERTIES else ' NULLS LAST'}, ")
+    return "".join(terms)
 
 
 def gathered(where: Or) -> list[Expression]:
@@ -197,27 +208,27 @@ class Compiler:
     def page(self, query: Query) -> Sql:
         """The rows of ``query``: seq and the sort keys, in order, at most ``limit``."""
         scope = Scope(query.types, query.databases)
-        keys = [self._key(order, scope) for order in query.order]
-        names = [f"k{place}" for place in range(len(keys))]
-        text, values = self._members(query.where, scope, keys, page=not keys)
+        text, values = self._members(query.where, scope, query.order)
         if query.after is not None:
-            after = self._after(names, query.order, query.after)
-            if keys:
+            after = self._after(query.order, query.after)
+            if query.order:
                 text, values = f"SELECT * FROM ({text}) WHERE {after.text}", values + after.values
             else:
                 text, values = f"{text} AND x.seq > ?", (*values, *after.values)
-        return Sql(f"{text} ORDER BY {ordering(query)}{'seq' if keys else 'x.seq'} LIMIT ?", (*values, query.limit))
+        return Sql(
+            f"{text} ORDER BY {ordering(query)}{'seq' if query.order else 'x.seq'} LIMIT ?", (*values, query.limit)
+        )
 
     def count(self, query: Query) -> Sql:
         """The number of rows."""
         text, values = self._members(query.where, Scope(query.types, query.databases))
         return Sql(f"SELECT count(*) FROM ({text})", values)
 
-    def _key(self, order: Order, scope: Scope) -> Sql:
-        if order.param == "_lastUpdated":
-            return Sql("(SELECT v.updated FROM version v WHERE v.seq = x.seq)")
-        if order.param == "_id":
-            return Sql("(SELECT v.id FROM version v WHERE v.seq = x.seq)")
+    def _key(self, order: Order, scope: Scope, of_version: bool) -> Sql:
+        """A sort key of x, which is a row of ``version`` or of an index."""
+        if order.param in PROPERTIES:
+            column = PROPERTIES[order.param]
+            return Sql(f"x.{column}" if of_version else f"(SELECT v.{column} FROM version v WHERE v.seq = x.seq)")
         keys = self._catalog.keys(scope, order.param)
         if not keys:
             return Sql("NULL")
@@ -229,12 +240,11 @@ class Compiler:
         entries = f"{order.shape} e INDEXED BY {order.shape}_seq"
         return Sql(f"(SELECT {column} FROM {entries} WHERE e.seq = x.seq AND {key.text})", key.values)
 
-    def _after(self, names: list[str], orders: tuple[Order, ...], after: tuple[Any, ...]) -> Sql:
+    def _after(self, orders: tuple[Order, ...], after: tuple[Any, ...]) -> Sql:
         """Behind the row with these sort keys; rows without a key are last."""
-        if not names:
-            return Sql("seq > ?", (after[-1],))
         text, values = "seq > ?", after[-1:]
-        for name, order, value in reversed(list(zip(names, orders, after[:-1], strict=True))):
+        for place, (order, value) in reversed(list(enumerate(zip(orders, after[:-1], strict=True)))):
+            name = f"k{place}"
             same = f"{name} IS ? AND ({text})"
             if value is None:
                 text, values = f"({same})", (None, *values)
@@ -245,17 +255,26 @@ class Compiler:
 
     # --- sets ---------------------------------------------------------------------------------------------------------
 
-    def _members(self, where: Expression, scope: Scope, keys: Sequence[Sql] = (), page: bool = False) -> Sql:
-        """``SELECT x.seq AS seq, k0, ... FROM source x WHERE ...``: the versions for which ``where`` holds."""
+    def _members(self, where: Expression, scope: Scope, order: tuple[Order, ...] | None = None) -> Sql:
+        """``SELECT x.seq AS seq, k0, ... FROM source x WHERE ...``: the versions for which ``where`` holds.
+
+        ``order`` () is that of seq, in which many sources come anyway, so that a page is soon complete; None is any.
+        """
         parts = list(where.parts) if isinstance(where, And) else [where]
-        chosen = self._rarest(parts, scope, RARE if page else SOME)
-        text, values, unique = self._everything(scope) if chosen is None else self._source(chosen, scope)
+        chosen = self._rarest(parts, scope, RARE if order == () else SOME)
+        if chosen is None:
+            text, values, unique = self._everything(scope, "version_kind" if order == () else "version_live")
+        else:
+            text, values, unique = self._source(chosen, scope)
+        keys = [self._key(each, scope, chosen is None) for each in order or ()]
         columns = "".join(f", {key.text} AS k{place}" for place, key in enumerate(keys))
-        values = tuple(value for key in keys for value in key.values) + values
         checks = [self._check(part, scope, "x") for part in parts if part is not chosen]
-        if checks:
-            check = joined("AND", checks)
+        check = joined("AND", checks)
+        if check == FALSE:
+            text, values, unique = NOTHING
+        elif checks:
             text, values = f"{text} AND {check.text}", values + check.values
+        values = tuple(value for key in keys for value in key.values) + values
         return Sql(f"SELECT {'' if unique else 'DISTINCT '}x.seq AS seq{columns} FROM {text}", values)
 
     def _rarest(self, parts: Sequence[Expression], scope: Scope, most: int) -> Expression | None:
@@ -276,11 +295,11 @@ class Compiler:
     def _rows_of(self, where: Expression, scope: Scope, limit: int) -> int:
         """About how many rows the source has, counted no further than ``limit``."""
         if isinstance(where, Match):
-            if isinstance(where.test, Contains | InSystem | Exists) or _two_sided(where.test):
-                return limit
             keys = self._catalog.keys(scope, where.param)
             if not keys:
                 return 0
+            if isinstance(where.test, Contains | InSystem | Exists) or _two_sided(where.test):
+                return limit
             whole = joined("AND", [one_of("x.key", keys), self._test(where.test, "x")])
             select = f"SELECT count(*) FROM (SELECT 1 FROM {_table(where.test)} x WHERE {whole.text} LIMIT ?)"
             return self._probe(select, (*whole.values, limit))
@@ -294,18 +313,16 @@ class Compiler:
             return min(limit, sum(counts)) if isinstance(where, Or) else min(counts, default=limit)
         return limit
 
-    def _everything(self, scope: Scope, also: Sql | None = None) -> Source:
-        """All resources of the scope; with ``also``, those whose id meets it."""
+    def _everything(self, scope: Scope, index: str, also: Sql = TRUE) -> Source:
+        """All resources of the scope for which ``also`` holds, found along the index, or its like for snapshots."""
         databases, types = self._catalog.kinds(scope)
         if not types:
             return NOTHING
-        conditions = [self._alive("x"), one_of("x.database", databases), one_of("x.type", types)]
-        if also is None:
-            index = "version_live" if self._at is None else "version_kind"
-        else:
-            index = "version_current" if self._at is None else "version_number"
-            conditions.append(also)
-        whole = joined("AND", conditions)
+        if self._at is not None:
+            index = "version_number" if index == "version_current" else "version_kind"
+        whole = joined("AND", [self._alive("x"), one_of("x.database", databases), one_of("x.type", types), also])
+        if whole == FALSE:
+            return NOTHING
         return Source(f"version x INDEXED BY {index} WHERE {whole.text}", whole.values, unique=True)
 
     def _alive(self, alias: str) -> Sql:
@@ -331,11 +348,12 @@ class Compiler:
         if isinstance(where, Match):
             return self._match_source(where, scope)
         if isinstance(where, Ids):
-            return self._everything(scope, one_of("x.id", where.ids)) if where.ids else NOTHING
+            ids = one_of("x.id", where.ids)
+            return self._everything(scope, "version_current", ids) if where.ids else NOTHING
         if isinstance(where, Chain):
             return self._entries(where.param, scope, self._refers(where))
         if isinstance(where, Reverse):
-            return self._everything(scope, self._named(where))
+            return self._everything(scope, "version_current", self._named(where))
         if isinstance(where, Or):
             return united([self._source(part, scope) for part in gathered(where)])
         members = self._members(where, scope)
@@ -362,18 +380,17 @@ class Compiler:
         if isinstance(where, Match):
             return self._match_check(where, scope, x)
         if isinstance(where, Ids):
-            ids = one_of("v.id", where.ids)
-            return Sql(f"EXISTS (SELECT 1 FROM version v WHERE v.seq = {x}.seq AND {ids.text})", ids.values)
+            return _exists("version v", f"v.seq = {x}.seq", one_of("v.id", where.ids))
         if isinstance(where, Chain):
             return self._chain_check(where, scope, x)
         if isinstance(where, Reverse):
             return self._reverse_check(where, x)
         if isinstance(where, Not):
             inner = self._check(where.where, scope, x)
+            if inner in (TRUE, FALSE):
+                return FALSE if inner == TRUE else TRUE
             return Sql(f"NOT ({inner.text})", inner.values)
         parts = gathered(where) if isinstance(where, Or) else where.parts
-        if not parts:
-            return FALSE if isinstance(where, Or) else TRUE
         return joined("OR" if isinstance(where, Or) else "AND", [self._check(part, scope, x) for part in parts])
 
     def _match_check(self, where: Match, scope: Scope, x: str) -> Sql:
@@ -382,8 +399,9 @@ class Compiler:
             return FALSE
         tables = ("term", "range") if isinstance(where.test, Exists) else (_table(where.test),)
         whole = joined("AND", [one_of("e.key", keys), self._test(where.test, "e")])
-        found = [f"EXISTS (SELECT 1 FROM {t} e INDEXED BY {t}_seq WHERE e.seq = {x}.seq AND {{}})" for t in tables]
-        return joined("OR", [Sql(each.replace("{}", whole.text), whole.values) for each in found])
+        return joined(
+            "OR", [_exists(f"{table} e INDEXED BY {table}_seq", f"e.seq = {x}.seq", whole) for table in tables]
+        )
 
     def _chain_check(self, where: Chain, scope: Scope, x: str) -> Sql:
         """Follow each reference of this version to the resource it names, and check that."""
@@ -404,7 +422,7 @@ class Compiler:
             ],
         )
         tables = f"term {e} INDEXED BY term_seq CROSS JOIN version {v} INDEXED BY {index}"
-        return Sql(f"EXISTS (SELECT 1 FROM {tables} WHERE {e}.seq = {x}.seq AND {whole.text})", whole.values)
+        return _exists(tables, f"{e}.seq = {x}.seq", whole)
 
     def _reverse_check(self, where: Reverse, x: str) -> Sql:
         """Look up the references to this resource, and check the resources that make them."""
@@ -415,11 +433,7 @@ class Compiler:
         v, e = self._alias(), self._alias()
         whole = joined("AND", [one_of(f"{e}.key", keys), self._current(e), self._check(where.where, scope, e)])
         tables = f"version {v} CROSS JOIN term {e}"
-        return Sql(
-            f"EXISTS (SELECT 1 FROM {tables} WHERE {v}.seq = {x}.seq AND {e}.value = {v}.type || '/' || {v}.id"
-            f" AND {whole.text})",
-            whole.values,
-        )
+        return _exists(tables, f"{v}.seq = {x}.seq AND {e}.value = {v}.type || '/' || {v}.id", whole)
 
     def _test(self, test: Test, e: str) -> Sql:
         """The test on one entry."""
@@ -468,11 +482,17 @@ class Compiler:
         scope = Scope((where.type,))
         keys = self._catalog.keys(scope, where.param)
         if not keys:
-            return Sql("(x.type, x.id) IN (SELECT 1, 1 WHERE 0)")
+            return FALSE
         members, key = self._members(where.where, scope), one_of("t.key", keys)
         parts = "substr(t.value, 1, instr(t.value, '/') - 1), substr(t.value, instr(t.value, '/') + 1)"
         rows = f"FROM term t INDEXED BY term_seq WHERE t.seq IN ({members.text}) AND {key.text}"
         return Sql(f"(x.type, x.id) IN (SELECT {parts} {rows})", members.values + key.values)
+
+
+def _exists(tables: str, link: str, whole: Sql) -> Sql:
+    return (
+        FALSE if whole == FALSE else Sql(f"EXISTS (SELECT 1 FROM {tables} WHERE {link} AND {whole.text})", whole.values)
+    )
 
 
 def _enumerable(where: Expression) -> bool:

@@ -285,7 +285,7 @@ PLANS = [
         both(Match("name", Equals("x")), Match("when", Compare((("low", "<", 2),)))),
         "range_seq (seq=? AND key=? AND low<",
     ),
-    (ALL, "version_live (type=? AND database=?"),
+    (ALL, "version_kind (type=? AND database=?"),
 ]
 
 
@@ -294,7 +294,7 @@ PLANS = [
 def test_every_kind_of_match_uses_an_index(sqlite: SqliteStore, where: Expression, index: str, snapshot: bool) -> None:
     write(sqlite, patient("a"), patient("b", name="y"))
     if snapshot:
-        index = index.replace("version_current", "version_number").replace("_live", "_kind")
+        index = index.replace("version_current", "version_number")
     plan = sqlite.explain(Query(("Patient",), where, at=sqlite.last_seq() if snapshot else None))
     assert any(index in step for step in plan), plan
     tables = [
@@ -308,6 +308,14 @@ def test_a_common_token_streams_without_sorting(sqlite: SqliteStore) -> None:
     for at in (None, sqlite.last_seq()):
         plan = sqlite.explain(Query(("Patient",), Match("name", Equals("x", "")), at=at))
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+def test_the_newest_of_all_are_read_along_an_index(sqlite: SqliteStore) -> None:
+    write(sqlite, patient("a"))
+    query = Query(("Patient",), order=(Order("_lastUpdated", True),))
+    plan = sqlite.explain(query)
+    assert plan[0].startswith("SEARCH x USING INDEX version_live (type=? AND database=?)"), plan
+    assert plan[1:] == ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"]
 
 
 def test_sort_keys_are_looked_up_not_scanned(sqlite: SqliteStore) -> None:

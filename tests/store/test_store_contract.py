@@ -262,6 +262,8 @@ MATCHES = [
     (NONE, ""),
     (And((Match("family", Exists()), Match("code", In(())))), ""),
     (And((Match("family", Exists()), Ids(()))), ""),
+    (And((Match("unknown", InSystem("")), Ids(("p1",)))), ""),
+    (Or((Not(Match("unknown", Exists())), Ids(()))), "p1 p2 p3 p4"),
     (And((Match("family", Exists()), Not(Match("code", In(()))))), "p1 p2 p3"),
     (Not(NONE), "p1 p2 p3 p4"),
     (Or((*(Match("family", Equals(f"x{n}")) for n in range(1500)), Ids(("p4",)))), "p4"),
