@@ -33,7 +33,7 @@ def build(files: Iterable[Path], clock: Callable[[], int]) -> Validator:
     library, codes = Library(definitions.load()), Terminology(clock)
     for path in files:
         for resource in package.resources(path):
-            if resource.get("resourceType") == "StructureDefinition":
+            if resource.get("resourceType") in ("StructureDefinition", "Questionnaire"):
                 library.add(resource)
             elif resource.get("resourceType") in ("ValueSet", "CodeSystem") and isinstance(resource.get("url"), str):
                 codes.put(resource)

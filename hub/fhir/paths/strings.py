@@ -35,6 +35,8 @@ def on_text(compute: Callable[..., Any]) -> Callable[..., Items]:
         given = [one(argument, "argument") for argument in arguments]
         if subject is None or any(item is None for item in given):
             return []
+        if not all(isinstance(item, str) for item in given):
+            raise wrong("a string is expected as argument")
         result = compute(subject, *given)
         if isinstance(result, str) and len(result) > MAX_TEXT:
             raise wrong(f"the text is longer than {MAX_TEXT} characters")

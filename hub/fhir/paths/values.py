@@ -139,12 +139,14 @@ class Temporal:
     def _moved(self, by: timedelta) -> tuple[Any, ...]:
         """The parts a duration later, at the same precision; OverflowError outside the years 1 to 9999."""
         calendar, clock = ((), self.parts) if self.kind == "time" else (self.parts[:3], self.parts[3:])
-        hour, minute, second = (*clock, *(0, 0, Decimal(0))[len(clock) :])
+        full: list[Any] = [*clock, *(0, 0, Decimal(0))[len(clock) :]]
+        hour, minute, second = full
         moment = timedelta(hours=hour, minutes=minute, microseconds=int(second * 1_000_000)) + by
         seconds = Decimal(moment.seconds % 60) + (Decimal(moment.microseconds) / 1_000_000).quantize(Decimal("0.001"))
         if moment.microseconds == 0 and Decimal(second) == int(second) and len(str(second)) <= 2:
             seconds = Decimal(moment.seconds % 60)
-        turned: tuple[Any, ...] = (moment.seconds // 3600, moment.seconds // 60 % 60, seconds)[: len(clock)]
+        found: tuple[Any, ...] = (moment.seconds // 3600, moment.seconds // 60 % 60, seconds)
+        turned = found[: len(clock)]
         if not calendar:
             return turned
         day = date(*_ymd(calendar)) + timedelta(days=moment.days)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from hub.fhir.definitions import CANONICAL, Definitions
 from hub.fhir.paths.values import Node
-from hub.fhir.validate import bundles, codes, datatypes, extensions, invariants, references
+from hub.fhir.validate import (
+    bundles,
+    codes,
+    datatypes,
+    extensions,
+    identity,
+    invariants,
+    parts,
+    questionnaires,
+    references,
+    structures,
+)
 from hub.fhir.validate.codes import Codes
 from hub.fhir.validate.conformance import Conformance, Item
 from hub.fhir.validate.profiles import Library
@@ -37,9 +48,8 @@ VITAL_SIGNS = {
 
 def vital_signs(observation: dict[str, Any]) -> list[str]:
     """The profiles that R4 makes mandatory for an Observation by its code."""
-    code = observation.get("code")
-    codings = code.get("coding", ()) if isinstance(code, dict) else ()
-    found = [one.get("code") for one in codings if isinstance(one, dict) and one.get("system") == "http://loinc.org"]
+    codings = parts.objects(parts.object(observation, "code"), "coding")
+    found = [parts.string(one, "code") for one in codings if one.get("system") == "http://loinc.org"]
     return [CANONICAL + VITAL_SIGNS[one] for one in found if one in VITAL_SIGNS]
 
 
@@ -48,7 +58,8 @@ class Validator:
 
     ``library`` holds profiles beside the base definitions; ``terminology`` answers what they do not say about codes;
     ``strict`` is for a conformance check: it also refuses addresses reserved for examples and extensions that nobody
-    has defined here, which a receiver must bear.
+    has defined here, which a receiver must bear. ``severities`` gives rules of ``rules.csv`` another severity, as
+    agreed with an institution for a time of grace.
     """
 
     def __init__(
@@ -58,11 +69,13 @@ class Validator:
         library: Library | None = None,
         terminology: Codes | None = None,
         strict: bool = False,
+        severities: Mapping[str, str] | None = None,
     ) -> None:
         self.library = library or Library(definitions)
         self._structure = Structure(definitions)
         self._terminology = terminology
         self._strict = strict
+        self._severities = severities or {}
         uri = partial(datatypes.uri, examples=not strict)
         self._checks: dict[str, Callable[[Visit, Report], None]] = {
             "Extension": self._extension,
@@ -72,6 +85,8 @@ class Validator:
             "Coding": partial(codes.coding, codes=terminology),
             "Quantity": partial(codes.quantity, codes=terminology),
             "Bundle": bundles.check,
+            "StructureDefinition": partial(structures.check, library=self.library),
+            "QuestionnaireResponse": partial(questionnaires.check, library=self.library, codes=terminology),
             "xhtml": invariants.text,
             **dict.fromkeys(("date", "dateTime", "instant"), datatypes.moment),
             **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), uri),
@@ -83,7 +98,7 @@ class Validator:
 
     def check(self, resource: dict[str, Any], profiles: Sequence[str] = ()) -> Report:
         """The findings under the base definition, the profiles in meta.profile and ``profiles``."""
-        report = Report(visits=[])
+        report = Report(visits=[], severities=self._severities)
         self._structure.resource(resource, (None, str(resource.get("resourceType"))), report)
         for visit in report.visits or ():
             self._visit(visit, report)
@@ -96,6 +111,7 @@ class Validator:
         invariants.check(visit, report, invariants.environment(visit.frame))
         if not visit.element:
             invariants.contained(visit, report)
+            identity.check(visit, report)
         found = self._checks.get(visit.model)
         if found is not None:
             found(visit, report)
@@ -110,9 +126,8 @@ class Validator:
 
     def _profiles(self, visit: Visit, asked: Sequence[str], report: Report) -> None:
         """meta.profile, the profiles asked for, and those that a vital sign's code implies."""
-        meta = visit.value.get("meta")
-        claimed = meta.get("profile", ()) if isinstance(meta, dict) else ()
-        wanted = dict.fromkeys(url for url in (*asked, *claimed) if isinstance(url, str))
+        claimed = parts.strings(parts.object(visit.value, "meta"), "profile")
+        wanted = dict.fromkeys((*asked, *claimed))
         for url in vital_signs(visit.value) if visit.model == "Observation" else ():
             wanted.setdefault(url)
         for url in wanted:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from hub.fhir import definitions, reference
+from hub.fhir.validate import parts
 from hub.fhir.validate.references import entries
 from hub.fhir.validate.report import Place, Report, Visit
 
@@ -19,7 +20,7 @@ Json = dict[str, Any]
 def check(visit: Visit, report: Report) -> None:
     """A Bundle."""
     bundle = visit.value
-    kind = bundle.get("type")
+    kind = parts.string(bundle, "type")
     for place, entry in _entries(visit):
         _full_url(kind, place, entry, report)
     if kind == "searchset":
@@ -29,16 +30,14 @@ def check(visit: Visit, report: Report) -> None:
 
 
 def _entries(visit: Visit) -> Iterator[tuple[Place, Json]]:
-    items = visit.value.get("entry", ())
-    for index, entry in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(entry, dict):
-            yield ((visit.place, "entry"), index), entry
+    for index, entry in parts.numbered(visit.value, "entry"):
+        yield ((visit.place, "entry"), index), entry
 
 
 def _full_url(kind: Any, place: Place, entry: Json, report: Report) -> None:
     url, resource = entry.get("fullUrl"), entry.get("resource")
     if not isinstance(url, str):
-        mode = entry["search"].get("mode") if isinstance(entry.get("search"), dict) else None
+        mode = parts.string(parts.object(entry, "search"), "mode")
         if kind not in _FREE and isinstance(resource, dict) and mode != "outcome":
             report.add("fullurl-missing", place, type=kind)
         return
@@ -60,11 +59,10 @@ def _full_url(kind: Any, place: Place, entry: Json, report: Report) -> None:
 def _searchset(visit: Visit, report: Report) -> None:
     wanted = _searched(visit.value)
     for place, entry in _entries(visit):
-        resource, search = entry.get("resource"), entry.get("search")
-        if not isinstance(resource, dict):
+        resource = parts.object(entry, "resource")
+        kind, mode = parts.string(resource, "resourceType"), parts.string(parts.object(entry, "search"), "mode")
+        if not kind:
             continue
-        kind = resource.get("resourceType")
-        mode = search.get("mode") if isinstance(search, dict) else None
         misplaced = mode == "match" and wanted and kind not in wanted
         if misplaced or (mode == "outcome" and kind != "OperationOutcome"):
             report.add("entry-mode", ((place, "search"), "mode"), mode=mode, type=kind)
@@ -74,10 +72,10 @@ def _searchset(visit: Visit, report: Report) -> None:
 
 def _searched(bundle: Json) -> set[str]:
     """The resource types that the self link asks for; empty when it does not say."""
-    links = [link for link in bundle.get("link", ()) if isinstance(link, dict) and link.get("relation") == "self"]
-    if not links or not isinstance(links[0].get("url"), str):
+    links = [link for link in parts.objects(bundle, "link") if link.get("relation") == "self"]
+    if not links:
         return set()
-    path, _, query = links[0]["url"].partition("?")
+    path, _, query = parts.string(links[0], "url").partition("?")
     types = set(parse_qs(query).get("_type", [""])[0].split(",")) - {""}
     last = path.rstrip("/").rpartition("/")[2]
     return types or ({last} & definitions.load().resource_types)

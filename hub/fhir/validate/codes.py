@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
+from hub.fhir.validate import parts
 from hub.fhir.validate.report import Place, Report, Visit
 
 UCUM = "http://unitsofmeasure.org"
@@ -88,9 +89,5 @@ def pairs_of(value: Any, model: str) -> list[tuple[str, str]]:
         return [("", value)]
     if not isinstance(value, dict):
         return []
-    items = value.get("coding", ()) if model == "CodeableConcept" else (value,)
-    return [
-        (str(item.get("system", "")), item["code"])
-        for item in items
-        if isinstance(item, dict) and isinstance(item.get("code"), str)
-    ]
+    items = parts.objects(value, "coding") if model == "CodeableConcept" else [value]
+    return [(parts.string(item, "system"), item["code"]) for item in items if isinstance(item.get("code"), str)]

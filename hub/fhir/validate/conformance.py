@@ -10,7 +10,7 @@ from typing import Any
 from hub.fhir import json
 from hub.fhir.elements import is_primitive, options, supertypes, type_of
 from hub.fhir.paths.values import Node
-from hub.fhir.validate import codes, invariants, slicing
+from hub.fhir.validate import codes, invariants, parts, slicing
 from hub.fhir.validate.profiles import Library, Shape
 from hub.fhir.validate.references import resolve
 from hub.fhir.validate.report import Frame, Place, Report, Visit
@@ -214,8 +214,8 @@ def local(text: str, frame: Frame) -> dict[str, Any] | None:
     """The contained resource that ``#id`` means."""
     if not text.startswith("#"):
         return None
-    for one in frame.root.resource.get("contained", ()):
-        if isinstance(one, dict) and one.get("id") == text[1:]:
+    for one in parts.objects(frame.root.resource, "contained"):
+        if one.get("id") == text[1:]:
             return one
     return None
 

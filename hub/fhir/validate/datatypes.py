@@ -42,6 +42,8 @@ def uri(visit: Visit, report: Report, examples: bool) -> None:
         value.startswith("urn:uuid:") and visit.model != "uri" and not _UUID.fullmatch(value)
     ):
         report.add("uri-oid", place, value=value[:80])
+    elif visit.model == "canonical" and not value.startswith("#") and not _ABSOLUTE.fullmatch(value):
+        report.add("canonical-relative", place, value=value[:80])
     elif visit.model == "url":
         if value.startswith("/"):  # neither absolute nor relative to a service base
             report.add("url-format", place, value=value[:80])
@@ -59,8 +61,10 @@ def moment(visit: Visit, report: Report) -> None:
 
 
 def identifier(visit: Visit, report: Report) -> None:
-    """With the system of URIs the value is one."""
+    """The system is absolute; with the system of URIs the value is one."""
     value = visit.value
-    text = value.get("value")
-    if value.get("system") == "urn:ietf:rfc:3986" and isinstance(text, str) and not _ABSOLUTE.fullmatch(text):
+    text, system = value.get("value"), value.get("system")
+    if isinstance(system, str) and not _ABSOLUTE.fullmatch(system):
+        report.add("identifier-system", (visit.place, "system"), value=system[:80])
+    if system == "urn:ietf:rfc:3986" and isinstance(text, str) and not _ABSOLUTE.fullmatch(text):
         report.add("identifier-uri", (visit.place, "value"), value=text[:80])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hub.fhir.definitions import CANONICAL
 from hub.fhir.elements import json_members, supertypes, type_of
 from hub.fhir.validate.profiles import Library
 from hub.fhir.validate.report import Report, Visit, steps
@@ -13,9 +14,10 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
 # Contexts that R4 uses itself but does not declare (errata).
 _MENDED = {
-    "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type": {"ElementDefinition.type"},
-    "http://hl7.org/fhir/StructureDefinition/regex": {"ElementDefinition.type"},
-    "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version": {"DomainResource"},
+    CANONICAL + "structuredefinition-fhir-type": {"ElementDefinition.type"},
+    CANONICAL + "regex": {"ElementDefinition.type"},
+    CANONICAL + "structuredefinition-normative-version": {"DomainResource", "ElementDefinition"},
+    CANONICAL + "capabilitystatement-expectation": {"CapabilityStatement.rest.resource"},
 }
 
 

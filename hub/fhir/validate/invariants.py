@@ -14,11 +14,15 @@ from hub.errors import HubError
 from hub.fhir import definitions, narrative, paths
 from hub.fhir.paths.scope import resource_node
 from hub.fhir.paths.values import Node
+from hub.fhir.validate import parts
 from hub.fhir.validate.report import Frame, Report, Visit
 
 _IN_CODE = frozenset({"ele-1", "ext-1", "dom-2", "dom-3", "dom-4", "dom-5", "txt-1", "txt-2", "ref-1", "bdl-8"})
 # Expressions of R4 that do not say what their text means (errata).
-_MENDED = {"que-7": "operator = 'exists' implies (answer is boolean)"}
+_MENDED = {
+    "que-7": "operator = 'exists' implies (answer is boolean)",
+    "ras-2": "probability.ofType(decimal).empty() or probability.ofType(decimal) <= 100",
+}
 _BEST_PRACTICE = "http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice"
 
 
@@ -101,16 +105,11 @@ def environment(frame: Frame) -> paths.Env:
 
 def contained(visit: Visit, report: Report) -> None:
     """dom-2 to dom-5: what a contained resource must not have, and that something refers to it (R4 2.3.2)."""
-    items = visit.value.get("contained")
-    if not isinstance(items, list):
-        return
-    used = _references(visit.value)
-    for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            continue
+    items = parts.numbered(visit.value, "contained")
+    used = _references(visit.value) if items else set()
+    for index, item in items:
         place = ((visit.place, "contained"), index)
-        found = item.get("meta")
-        meta: dict[str, Any] = found if isinstance(found, dict) else {}
+        meta = parts.object(item, "meta")
         if item.get("contained"):
             _broken("dom-2", "A contained resource must not contain resources", place, report)
         if "versionId" in meta or "lastUpdated" in meta:

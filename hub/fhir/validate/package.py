@@ -16,7 +16,7 @@ MAX_MEMBERS = 50_000
 MAX_MEMBER_BYTES = 64_000_000
 MAX_TOTAL_BYTES = 1_000_000_000
 
-KINDS = frozenset({"StructureDefinition", "ValueSet", "CodeSystem"})
+KINDS = frozenset({"StructureDefinition", "ValueSet", "CodeSystem", "Questionnaire"})
 
 
 def resources(path: Path) -> Iterator[dict[str, Any]]:

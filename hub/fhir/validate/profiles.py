@@ -82,15 +82,19 @@ def _model(code: str, before: str) -> str:
 
 
 class Library:
-    """StructureDefinitions by canonical url: those of R4, and those that are loaded."""
+    """StructureDefinitions by canonical url: those of R4, and those that are loaded; and loaded Questionnaires."""
 
     def __init__(self, base: Definitions) -> None:
         self._base = base
         self._loaded: dict[str, Json] = {}
         self._shapes: dict[str, Shape] = {}
+        self._questionnaires: dict[str, Json] = {}
 
     def add(self, structure: Json) -> None:
-        """Loads a StructureDefinition. Raises HubError ``value`` when it has no url or type."""
+        """Loads a StructureDefinition or Questionnaire. Raises HubError ``value`` when it has no url or type."""
+        if structure.get("resourceType") == "Questionnaire":
+            self._questionnaires[str(structure.get("url"))] = structure
+            return
         url = structure.get("url")
         if not isinstance(url, str) or not isinstance(structure.get("type"), str):
             raise HubError("value", "A StructureDefinition needs url and type.", "StructureDefinition")
@@ -103,6 +107,10 @@ class Library:
         """A StructureDefinition by canonical url; a version that is not loaded finds the url's own."""
         found = self._loaded.get(canonical) or self._loaded.get(canonical.partition("|")[0])
         return found or self._base.structure(canonical.partition("|")[0] if ":" in canonical else canonical)
+
+    def questionnaire(self, canonical: str) -> Json | None:
+        """A loaded Questionnaire by canonical url."""
+        return self._questionnaires.get(canonical.partition("|")[0])
 
     def shape(self, canonical: str) -> Shape | None:
         """The shape of a profile; None when it is not known, or is a base type, which constrains nothing further."""

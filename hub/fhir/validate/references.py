@@ -7,6 +7,7 @@ from typing import Any
 
 from hub.fhir import definitions
 from hub.fhir.reference import parse
+from hub.fhir.validate import parts
 from hub.fhir.validate.report import Frame, Report, Visit
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
@@ -16,10 +17,9 @@ _SEARCH = re.compile(r"[A-Z][A-Za-z]+\?\S+")
 
 def check(visit: Visit, report: Report) -> None:
     """One Reference."""
-    text = visit.value.get("reference")
-    named = visit.value.get("type")
-    if not isinstance(text, str):
-        if isinstance(named, str):
+    text, named = parts.string(visit.value, "reference"), parts.string(visit.value, "type")
+    if not text:
+        if named:
             _target(named, visit, report)
         return
     if text.startswith("#"):
@@ -29,13 +29,13 @@ def check(visit: Visit, report: Report) -> None:
         report.add("reference-format", (visit.place, "reference"), value=text[:80])
         return
     target = resolve(text, visit.frame)
-    found = target.get("resourceType", "") if target is not None else parse(text).type or text.partition("?")[0]
+    found = parts.string(target, "resourceType") or parse(text).type or text.partition("?")[0]
     if found not in definitions.load().resource_types:
         found = ""
-    if isinstance(named, str) and found and named.rpartition("/")[2] != found:
+    if named and found and named.rpartition("/")[2] != found:
         report.add("reference-named", (visit.place, "type"), value=named, found=found)
-    if found or isinstance(named, str):
-        _target(found or str(named), visit, report)
+    if found or named:
+        _target(found or named, visit, report)
 
 
 def _contained(text: str, visit: Visit, report: Report) -> None:
@@ -44,9 +44,9 @@ def _contained(text: str, visit: Visit, report: Report) -> None:
         if visit.frame.role != "contained":
             report.add("reference-contained", (visit.place, "reference"), value="")
         return
-    for item in root.resource.get("contained", ()):
-        if isinstance(item, dict) and item.get("id") == text[1:]:
-            _target(str(item.get("resourceType", "")), visit, report)
+    for item in parts.objects(root.resource, "contained"):
+        if item.get("id") == text[1:]:
+            _target(parts.string(item, "resourceType"), visit, report)
             return
     report.add("reference-contained", (visit.place, "reference"), value=text[1:])
 
@@ -90,9 +90,9 @@ def _in_bundle(text: str, frame: Frame) -> dict[str, Any] | None:
 def entries(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """fullUrl, and ``/Type/id``, -> resource of every entry."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in bundle.get("entry", ()):
-        resource = entry.get("resource") if isinstance(entry, dict) else None
-        if not isinstance(resource, dict):
+    for entry in parts.objects(bundle, "entry"):
+        resource = parts.object(entry, "resource")
+        if not resource:
             continue
         found.setdefault(f"/{resource.get('resourceType')}/{resource.get('id')}", resource)
         if isinstance(entry.get("fullUrl"), str):
@@ -102,7 +102,7 @@ def entries(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _base(frame: Frame, bundle: Frame) -> str:
     """The service base of the entry a resource is in, from its fullUrl."""
-    for entry in bundle.resource.get("entry", ()):
-        if isinstance(entry, dict) and entry.get("resource") is frame.resource:
-            return parse(str(entry.get("fullUrl", ""))).base
+    for entry in parts.objects(bundle.resource, "entry"):
+        if entry.get("resource") is frame.resource:
+            return parse(parts.string(entry, "fullUrl")).base
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -117,12 +118,14 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     visits: list[Visit] | None = None
     frame: Frame | None = None
+    severities: Mapping[str, str] = field(default_factory=dict)
 
     def add(self, rule: str, place: Place, *, severity: str = "", **facts: Any) -> None:
         """A finding by rule id; ``severity`` overrides the rule's."""
         if len(self.findings) < LIMIT:
             row = rules()[rule]
-            self.findings.append(Finding(row, severity or row.severity, place, facts))
+            named = self.severities.get(rule) or severity or row.severity
+            self.findings.append(Finding(row, named, place, facts))
 
     @property
     def failed(self) -> bool:

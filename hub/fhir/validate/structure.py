@@ -11,7 +11,7 @@ from typing import Any
 
 from hub.fhir.definitions import Definitions
 from hub.fhir.elements import Element, is_primitive, members, type_of
-from hub.fhir.validate import primitives
+from hub.fhir.validate import parts, primitives
 from hub.fhir.validate.report import Frame, Place, Report, Visit
 
 Json = dict[str, Any]
@@ -138,11 +138,11 @@ class Structure:
         name = binding["valueSet"].partition("|")[0]
 
         def check(value: Json, place: Place, report: Report) -> None:
-            codings = value.get("coding", ()) if model == "CodeableConcept" else (value,)
-            pairs = [(one.get("system"), one.get("code")) for one in codings if type(one) is dict]
-            if any(code in systems.get(str(system), ()) for system, code in pairs):
+            codings = parts.objects(value, "coding") if model == "CodeableConcept" else [value]
+            pairs = [(parts.string(one, "system"), parts.string(one, "code")) for one in codings]
+            if any(code in systems.get(system, ()) for system, code in pairs):
                 return
-            if any(code is not None for _, code in pairs):
+            if any(code for _, code in pairs):
                 shown = ", ".join(f"{system}|{code}" for system, code in pairs)
                 report.add("binding-required", place, value=shown, valueset=name, expected=_shown(systems))
             elif model == "CodeableConcept":
@@ -245,6 +245,10 @@ def _extended(companions: Any, index: int) -> bool:
     return type(companions) is list and index < len(companions) and type(companions[index]) is dict
 
 
+def _aligned(companions: list[Any], values: Any) -> bool:
+    return type(values) is list and len(companions) <= len(values)
+
+
 def _companion(structure: Structure, key: str, many: bool) -> Member:
     """The check of ``_name``: extensions and id of a primitive, one for each value."""
     element = structure.model
@@ -260,7 +264,7 @@ def _companion(structure: Structure, key: str, many: bool) -> Member:
     def check(value: Any, place: Place, report: Report, owner: Json) -> None:
         if not many:
             one(value, place, report)
-        elif type(value) is not list or not value or len(value) > len(owner.get(key, value)):
+        elif type(value) is not list or not value or not _aligned(value, owner.get(key, value)):
             report.add("companion", place, name=key)
         else:
             for index, item in enumerate(value):
