@@ -27,7 +27,7 @@ from terminology.translate import NO_MATCH
 BASE = "https://region-hub.example/fhir"
 UNMAPPED = {"system": f"{BASE}/CodeSystem/data-flag", "code": "unmapped-code", "display": "Unmapped local code"}
 MAX_EXAMPLES = 5
-MAX_WAITING = 10_000
+MAX_WAITING = 20
 MAX_HISTORY = 100
 
 
@@ -71,9 +71,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """A local code seen in traffic. ``examples`` are references to resources, ``waiting`` ids of inbox items.
+    """A local code seen in traffic.
 
-    ``domain`` says where it was seen (laboratory, diagnosis...), ``unit`` the UCUM unit it came with.
+    ``examples`` are references to resources, ``waiting`` ids of inbox items: the first few of each, since the resources
+    with a code are found by it. ``domain`` says where it was seen (laboratory, diagnosis...), ``unit`` the UCUM unit
+    it came with.
     """
 
     system: str
@@ -108,6 +110,7 @@ class Sighting:
     unit: str = ""
     example: str = ""
     message: str = ""
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def seen(item: WorkItem | None, sighting: Sighting, now: int) -> WorkItem:
         item,
         display=item.display or sighting.display,
         unit=item.unit or sighting.unit,
-        count=item.count + 1,
+        count=item.count + sighting.times,
         last=now,
         examples=(*item.examples, sighting.example)[:MAX_EXAMPLES] if shows else item.examples,
         waiting=(*item.waiting, sighting.message)[:MAX_WAITING] if waits else item.waiting,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
@@ -25,6 +27,7 @@ Resource = dict[str, Any]
 
 QUEUE = "terminology-"
 PAGE = 200
+MAX_FAMILIAR = 100_000
 _OURS = "https://region-hub.example/fhir/CodeSystem"
 TARGETS = {
     "laboratory": (f"{_OURS}/recognition-item", "http://loinc.org"),
@@ -93,6 +96,9 @@ class Codes:
         self._clock = clock
         self._new_id = new_id
         self._governance = Governance(stored.refresh(), clock, TARGETS)
+        self._familiar: set[tuple[str, str]] = set()
+        self._pending: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
 
     # --- on the way in ------------------------------------------------------------------------------------------------
 
@@ -108,15 +114,39 @@ class Codes:
         return {**bundle, "entry": entries}, tuple(sightings)
 
     def note(self, tx: Transaction, sightings: Iterable[Sighting]) -> None:
-        """Put what is not mapped on the work list, in the unit that stores the data."""
+        """Put what is not mapped on the work list, in the unit that stores the data.
+
+        Of a code that has its examples only the count grows; that is kept in memory until ``flush``.
+        """
         ledger = self._ledger(tx)
         for sighting in sightings:
-            self._governance.see(ledger, sighting)
+            key = sighting.system, sighting.code
+            if key in self._familiar:
+                with self._lock:
+                    self._pending[key] += 1
+            elif len(self._governance.see(ledger, sighting).examples) >= governance.MAX_EXAMPLES:
+                if len(self._familiar) >= MAX_FAMILIAR:
+                    self._familiar.clear()
+                self._familiar.add(key)
+
+    def flush(self) -> None:
+        """Write the counts that are in memory."""
+        with self._lock:
+            pending, self._pending = self._pending, Counter()
+
+        def work(tx: Transaction) -> None:
+            ledger = self._ledger(tx)
+            for (system, code), times in pending.items():
+                self._governance.see(ledger, Sighting(system, code, times=times))
+
+        if pending:
+            self._store.write(work)
 
     # --- the work list ------------------------------------------------------------------------------------------------
 
     def work_list(self, states: Iterable[str] = ("open", "returned")) -> list[WorkItem]:
         """The codes in these states, those seen most often first."""
+        self.flush()
         return self._governance.work_list(self._ledger(None), states)
 
     def proposals(self, item: WorkItem) -> list[Proposal]:

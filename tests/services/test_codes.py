@@ -97,6 +97,16 @@ def test_one_mapped_coding_makes_a_concept_standard_and_the_other_stays_on_the_l
     assert "tag" not in stored(doors, "o1")["meta"]
 
 
+def test_the_count_of_a_code_seen_often_is_right(doors: Doors, codes: Codes) -> None:
+    for number in range(12):
+        arrive(doors, codes, observation(f"o{number}", LOCAL))
+    (item,) = codes.work_list()
+    assert (item.count, len(item.examples)) == (12, 5)
+    codes.map(LI, LAB, "0815", Target("http://loinc.org", "2823-3"))
+    codes.act(LI, LAB, "0815", "submit", role="institution")
+    assert codes.act(WANG, LAB, "0815", "approve", role="region")[1] == 12
+
+
 def test_a_standard_code_is_no_work(doors: Doors, codes: Codes) -> None:
     arrive(
         doors, codes, observation("o1", {"system": "http://loinc.org", "code": "99999-9"}),
