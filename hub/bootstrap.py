@@ -29,6 +29,7 @@ from hub.services.check import Checks, FhirChecker
 from hub.services.codes import Codes
 from hub.services.compartment import Compartments
 from hub.services.doors import Doors
+from hub.services.endpoint import Caller
 from hub.services.export import Exports
 from hub.services.healthcards import HealthCards
 from hub.services.identity import Identity
@@ -36,6 +37,7 @@ from hub.services.imaging import Imaging
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
 from hub.services.query import QueryService
+from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
 from hub.settings import LOOPBACK, Settings
@@ -84,6 +86,11 @@ def open_store(settings: Settings, clock: Callable[[], int]) -> Store:
     raise HubError("configuration", f"store = {settings.store!r} is neither sqlite nor a mongodb:// address", "store")
 
 
+def fhir_base(settings: Settings) -> str:
+    """The FHIR base as others know it."""
+    return (settings.http.base_url.rstrip("/") or f"http://{settings.bind}:{settings.http.port}") + "/fhir"
+
+
 def _accept(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
@@ -130,6 +137,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         exports=Exports(
             store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"
         ),
+        subscriptions=Subscriptions(
+            store, databases, ingest, parser, Caller(settings.subscriptions.allowed_hosts), clock, fhir_base(settings)
+        ),
         identity=Identity(store, databases, linker, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,
@@ -164,6 +174,7 @@ class Running:
             log.warning("listening on %s without authentication and TLS (insecure_bind)", doors.settings.bind)
         self.recovered = doors.inbox.recover(alone=doors.store.local)
         doors.inbox.watch()
+        doors.subscriptions.start()
         started: list[Listener] = []
         try:
             for listener in self.listeners:
@@ -191,8 +202,10 @@ class Running:
 def close(doors: Doors) -> None:
     """Write what is queued and close the store."""
     doors.inbox.close()
+    doors.subscriptions.close()
     doors.exports.close()
     doors.imaging.close()
     doors.audit.close()
+    doors.codes.flush()
     doors.terminology.close()
     doors.store.close()

@@ -63,6 +63,12 @@ class Search(_Section):
     page_seconds: int = Field(900, ge=1)
 
 
+class Subscriptions(_Section):
+    """Notifications to subscribers."""
+
+    allowed_hosts: tuple[str, ...] = ()
+
+
 class Settings(BaseSettings):
     """The frozen whole."""
 
@@ -82,6 +88,7 @@ class Settings(BaseSettings):
     mllp: Mllp = Mllp()
     dicom: Dicom = Dicom()
     search: Search = Search()
+    subscriptions: Subscriptions = Subscriptions()
 
     @classmethod
     def settings_customise_sources(

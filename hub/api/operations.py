@@ -20,6 +20,7 @@ from hub.services.doors import Doors
 
 Resource = dict[str, Any]
 
+BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
 
@@ -57,6 +58,8 @@ class Operations:
             Operation("meta-delete", (INSTANCE,), (), core + "Resource-meta-delete", self.meta_delete, reads=False),
             Operation("lastn", (TYPE,), ("Observation",), core + "Observation-lastn", self.lastn),
             Operation("document", (INSTANCE,), ("Composition",), core + "Composition-document", self.document),
+            Operation("status", (INSTANCE,), ("Subscription",), BACKPORT + "status", self.subscription_status),
+            Operation("events", (INSTANCE,), ("Subscription",), BACKPORT + "events", self.subscription_events),
             Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
         ]
@@ -160,6 +163,21 @@ class Operations:
             doors.ingest.create(request.context, json.decode(b"".join(document)))
         return Answer(200, document)
 
+    def subscription_status(self, request: Request) -> Answer:
+        """$status of a topic-based Subscription (Backport, backport-subscription-status)."""
+        return of_resource(200, self._doors.subscriptions.status(self._subscription(request)))
+
+    def subscription_events(self, request: Request) -> Answer:
+        """$events: events again, by their numbers (Backport, backport-subscription-events)."""
+        asked = arguments(request)
+        first = _whole(asked, "eventsSinceNumber", 1)
+        last = _whole(asked, "eventsUntilNumber", 10**9)
+        return Answer(200, [self._doors.subscriptions.told(self._subscription(request), first, last)])
+
+    def _subscription(self, request: Request) -> Resource:
+        version = self._doors.query.read(request.context, "Subscription", request.route.id, request.databases)
+        return self._doors.databases.decode(version)
+
     def everything(self, request: Request) -> Answer:
         """$everything: the compartment, and what it refers to outside it as included (R4 Patient-everything)."""
         asked = arguments(request)
@@ -192,6 +210,13 @@ def _located(found: located.Located, language: str) -> Resource:
         "diagnostics": " ".join(part for part in (found.message[language], found.mend.get(language, "")) if part),
         "expression": [found.expression],
     }
+
+
+def _whole(asked: dict[str, list[str]], name: str, default: int) -> int:
+    text = asked.get(name, [str(default)])[0]
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise HubError("parameter-value", f"{name} takes a whole number, not {text[:40]!r}", name)
+    return int(text)
 
 
 def _meta_answer(resource: Resource) -> Answer:

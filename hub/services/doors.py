@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hub.services.inbox import Inbox
     from hub.services.ingest import Ingest
     from hub.services.query import QueryService
+    from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
     from hub.settings import Settings
     from hub.store.protocol import Blobs, Store
@@ -47,6 +48,7 @@ class Doors:
     inbox: Inbox
     query: QueryService
     exports: Exports
+    subscriptions: Subscriptions
     identity: Identity
     imaging: Imaging
     cards: HealthCards
