@@ -98,9 +98,9 @@ def _offset(local: str, own: str | None, circumstances: Circumstances) -> str:
 
 
 def instant(text: str, circumstances: Circumstances) -> str | None:
-    """instant: at least to the second; a coarser time is no instant."""
+    """instant: a time of day, its missing minutes and seconds as zero; a day is no instant."""
     parts = _dtm(text)
-    return date_time(text, circumstances) if parts and parts[4] else None
+    return date_time(text, circumstances) if parts and parts[3] else None
 
 
 def birth_time(text: str, circumstances: Circumstances) -> str | None:

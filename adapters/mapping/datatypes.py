@@ -98,8 +98,12 @@ def _deep(steps: list[tuple[str, int | None]]) -> Put:
         if isinstance(element, dict) and isinstance(value, dict):
             element.update(value)
         else:
+            items = root.setdefault(last, [])
+            if value in items:
+                value = items[items.index(value)]
+            else:
+                items.append(value)
             scope[place] = value
-            root.setdefault(last, []).append(value)
 
     return put
 

@@ -183,12 +183,19 @@ class Run:
         if first is entry:
             return entry
         type = entry.resource["resourceType"]
-        if next(rule for rule in self.keys[type] if entry.key.split("\x1f")[2] == rule.parts[0]).merge:
+        again = next(rule for rule in self.keys[type] if entry.key.split("\x1f")[2] == rule.parts[0]).again
+        key = entry.key
+        if again not in ("same", "other"):
+            own = self._part(entry, again) or ""
+            if own != (self._part(first, again) or ""):
+                key = f"{entry.key}\x1f{own}"
+                first = seen.setdefault(key, entry)
+        if again != "other" and first is not entry:
             for name, value in entry.resource.items():
                 first.resource.setdefault(name, value)
             return first
         number = 2
-        while (key := f"{entry.key}\x1f{number}") in seen:
+        while again == "other" and (key := f"{entry.key}\x1f{number}") in seen:
             number += 1
         seen[key] = entry
         entry.key = key
@@ -265,6 +272,7 @@ class Place:
     number: int
     groups: tuple[str, ...]
     steps: list[Step]
+    labels: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -301,6 +309,7 @@ class Structure:
                 group.segments.add(segment)
                 group.places.add(place.number)
                 if row.target and not row.target.endswith("+"):
+                    place.labels.add(row.target)
                     group.labels.add(row.target)
                     if path != place.groups[-1]:
                         group.inner.add(row.target)
@@ -340,11 +349,19 @@ class Structure:
         """What the earlier turn of a group had in view is out of view when the group begins anew.
 
         Going back to a group's first segment, or to one that this turn already had, begins the innermost group that
-        holds both places. A segment that only comes late does not, nor one that repeats in its place.
+        holds both places. A segment that only comes late does not, nor one that repeats in its place, unless it shares
+        its resource with an earlier one (ORC and OBR make one ServiceRequest: a second OBR is another order).
         """
         common = [path for path in place.groups if path in at.groups]
         group = self._groups[common[-1]]
-        again = place.number == group.first or (place is not at and place.number in seen)
+        again = place.number == group.first or place.number in seen
+        if place is at and place.number != group.first:
+            again = any(
+                place.labels & other.labels
+                for others in self.places.values()
+                for other in others
+                if other is not place and other.groups == place.groups
+            )
         if len(common) == 1 or not again:
             return
         seen -= group.places

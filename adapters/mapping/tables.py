@@ -59,11 +59,11 @@ class CodeMap:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What identifies a resource of a type: parts, all valued; whether an equal key is the same resource."""
+    """What identifies a resource of a type: parts, all valued; what an equal key means (see ``keys.csv``)."""
 
     type: str
     parts: tuple[str, ...]
-    merge: bool
+    again: str
     line: int
 
 
@@ -141,6 +141,6 @@ def _codes(name: str, text: str) -> CodeMap:
 def _keys(text: str) -> dict[str, tuple[Key, ...]]:
     keys: dict[str, tuple[Key, ...]] = {}
     for line, row in _rows("keys", text, ("type", "parts", "again")):
-        key = Key(row["type"], tuple(row["parts"].split()), row["again"] == "same", line)
+        key = Key(row["type"], tuple(row["parts"].split()), row["again"], line)
         keys[row["type"]] = (*keys.get(row["type"], ()), key)
     return keys
