@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, DocumentTooLarge, ExecutionTimeout, PyMongoError
+from pymongo.errors import DocumentTooLarge, ExecutionTimeout, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.server_api import ServerApi
 from pymongo.write_concern import WriteConcern
@@ -41,6 +41,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 MAX_CHAINED = 50_000
 RETRY_SECONDS = 30.0
+REACH_MS = 10_000
 SWEEP = 500
 SNAPSHOT_UNAVAILABLE = 246
 MAX_TEXT = 15 * 1024 * 1024
@@ -381,6 +382,37 @@ class _Writing(_Reading):
         self._store.system["state"].update_one({"_id": "state"}, {"$set": new}, session=self._session)
 
 
+def connected(url: str) -> pymongo.MongoClient[Document]:
+    """A client of a server that can be used; else HubError("configuration")."""
+    try:
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            url,
+            server_api=ServerApi("1", strict=True),
+            w="majority",
+            readConcernLevel="majority",
+            serverSelectionTimeoutMS=REACH_MS,
+            appname="region-hub",
+        )
+    except (PyMongoError, ValueError) as error:
+        raise HubError("configuration", f"MongoDB cannot be used: {error}", "store") from error
+    try:
+        hello = client.admin.command("hello")
+    except PyMongoError as error:
+        client.close()
+        raise HubError("configuration", f"MongoDB cannot be reached: {error}", "store") from error
+    if "setName" in hello and hello["maxWireVersion"] >= WIRE_VERSION:
+        return client
+    client.close()
+    if "setName" in hello:
+        raise HubError("configuration", "MongoDB 5.0 or newer is needed", "store")
+    raise HubError(
+        "configuration",
+        "MongoDB must be a replica set (one member is enough): start mongod with --replSet and run rs.initiate();"
+        " a standalone server has no transactions",
+        "store",
+    )
+
+
 class MongoStore:
     """Store on a MongoDB replica set.
 
@@ -403,27 +435,7 @@ class MongoStore:
         self.clock = clock
         self.query_seconds = query_seconds
         self._retention = int(snapshot_seconds * 1_000_000)
-        try:
-            self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
-                url,
-                server_api=ServerApi("1", strict=True),
-                w="majority",
-                readConcernLevel="majority",
-                serverSelectionTimeoutMS=10_000,
-                appname="region-hub",
-            )
-            hello = self._client.admin.command("hello")
-        except (PyMongoError, ConfigurationError, ValueError) as error:
-            raise HubError("configuration", f"MongoDB cannot be used: {error}", "store") from error
-        if "setName" not in hello:
-            raise HubError(
-                "configuration",
-                "MongoDB must be a replica set (one member is enough): start mongod with"
-                " --replSet and run rs.initiate(); a standalone server has no transactions",
-                "store",
-            )
-        if hello["maxWireVersion"] < WIRE_VERSION:
-            raise HubError("configuration", "MongoDB 5.0 or newer is needed", "store")
+        self._client = connected(url)
         self._prefix = prefix
         self._databases: dict[str, Any] = {}
         self.system = self._client[f"{self._prefix}system"]

@@ -312,6 +312,7 @@ class SqliteStore:
         try:
             self._transaction = _Writing(self._prepared(), query_seconds, self._known, clock)
         except sqlite3.Error as error:
+            self._lock.close()
             raise refusal(error) from error
         self._writer = GroupWriter(self._commit, self._idle, name="sqlite-writer")
 
@@ -358,6 +359,8 @@ class SqliteStore:
             connection.execute("COMMIT")
         (found,) = connection.execute("SELECT format FROM state").fetchone()
         if found != FORMAT:
+            connection.close()
+            self._lock.close()
             raise HubError("configuration", f"{self.path} has format {found}; this version reads format {FORMAT}")
         return connection
 
