@@ -48,14 +48,19 @@ def unsigned(attributes: Attributes, tag: str, _: Circumstances) -> int | None:
 
 
 def date_time(attributes: Attributes, tag: str, circumstances: Circumstances) -> str | None:
+    """dateTime of a date and the time that belongs to it."""
+    return moment(attributes, tag, TIME_OF[tag], circumstances)
+
+
+def moment(attributes: Attributes, date_tag: str, time_tag: str, circumstances: Circumstances) -> str | None:
     """dateTime of DA and TM in Timezone Offset From UTC (0008,0201), else in the region's zone (PS3.3 C.12.1.1.8)."""
-    day = re.fullmatch(r"(\d{4})[.]?(\d\d)[.]?(\d\d)", text(attributes, tag))
+    day = re.fullmatch(r"(\d{4})[.]?(\d\d)[.]?(\d\d)", text(attributes, date_tag))
     if not day:
         return None
     date = "-".join(day.groups())
-    time = re.fullmatch(r"(\d\d):?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?", text(attributes, TIME_OF[tag]))
+    time = re.fullmatch(r"(\d\d):?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?", text(attributes, time_tag))
     try:
-        moment = datetime.fromisoformat(f"{date}T{time[1]}:{time[2]}:{time[3] or '00'}" if time else date)
+        found = datetime.fromisoformat(f"{date}T{time[1]}:{time[2]}:{time[3] or '00'}" if time else date)
     except ValueError:
         return None
     if not time:
@@ -65,7 +70,7 @@ def date_time(attributes: Attributes, tag: str, circumstances: Circumstances) ->
     if offset:
         minutes = int(offset[2]) * 60 + int(offset[3])
         zone = timezone(timedelta(minutes=minutes if offset[1] == "+" else -minutes))
-    return moment.replace(tzinfo=zone).isoformat()
+    return found.replace(tzinfo=zone).isoformat()
 
 
 def study_identifier(attributes: Attributes, tag: str, _: Circumstances) -> list[dict[str, Any]] | None:

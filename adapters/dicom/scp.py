@@ -8,25 +8,30 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
-import pydicom.uid
+import pydicom
 
-from adapters.dicom import commitment, dataset, find, retrieve, status, store, study, worklist
+from adapters.dicom import commitment, dataset, find, procedure, retrieve, status, store, study, worklist
 from adapters.dicom.ul import dimse, pdu
 from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Association, Message
 from hub.services.context import Context
 from hub.services.doors import Doors
 
 VERIFICATION = "1.2.840.10008.1.1"
-STORAGE_PREFIX = "1.2.840.10008.5.1.4."
-_NOT_STORAGE = tuple(f"{STORAGE_PREFIX}{arc}." for arc in ("1.2", "31", "32", "33", "34", "37", "41"))
-"""Arcs of the query/retrieve, worklist, procedure step, and other services beside storage."""
-
 TRANSFER_SYNTAXES = frozenset(map(str, pydicom.uid.AllTransferSyntaxes))
 
 UNCOMPRESSED = frozenset((dataset.IMPLICIT, dataset.EXPLICIT))
 SERVED = frozenset(
-    (VERIFICATION, find.PATIENT_ROOT, find.STUDY_ROOT, *retrieve.MODEL, commitment.SOP_CLASS, worklist.MODEL)
+    (
+        VERIFICATION,
+        find.PATIENT_ROOT,
+        find.STUDY_ROOT,
+        *retrieve.MODEL,
+        commitment.SOP_CLASS,
+        worklist.MODEL,
+        procedure.SOP_CLASS,
+    )
 )
 """Abstract syntaxes beside the storage classes."""
 
@@ -42,11 +47,13 @@ def create(doors: Doors) -> Scp:
     return Scp(doors)
 
 
+@lru_cache(maxsize=4096)
 def is_storage(abstract: str) -> bool:
-    """Whether an abstract syntax is a storage class: one of the standard, or private."""
-    if abstract.startswith(STORAGE_PREFIX):
-        return not abstract.startswith(_NOT_STORAGE)
-    return not abstract.startswith("1.2.840.10008.")
+    """Whether an abstract syntax is a storage class: of the standard, newer than our dictionary of it, or private."""
+    uid = pydicom.uid.UID(abstract, pydicom.config.IGNORE)
+    if uid.name != abstract:
+        return uid.type == "SOP Class" and "Storage" in uid.name and not uid.name.startswith(("Storage", "Media"))
+    return abstract.startswith("1.2.840.10008.5.1.4.1.1.") or not abstract.startswith("1.2.840.10008.")
 
 
 class Scp:
@@ -194,4 +201,6 @@ SERVICES = {
     dimse.C_GET: retrieve.get,
     dimse.C_MOVE: retrieve.move,
     dimse.N_ACTION: commitment.serve,
+    dimse.N_CREATE: procedure.create,
+    dimse.N_SET: procedure.update,
 }

@@ -55,6 +55,8 @@ def submit(doors: Doors, study: Row) -> None:
         accession = text(study["attributes"], "00080050").strip()
         if reference and accession and (order := doors.imaging.order(accession, reference)):
             built["basedOn"] = [{"reference": order}]
+        if steps := doors.imaging.steps(study["uid"]):
+            built["procedureReference"] = {"reference": f"Procedure/{procedure_id(steps[0]['uid'])}"}
         resources = [endpoint(facts.http.base_url or f"http://{facts.bind}:{facts.http.port}"), built]
         if reference and not doors.imaging.knows(reference):
             resources.insert(0, patient(study))
@@ -133,6 +135,11 @@ def study_id(study: Row) -> str:
     return resource_id(
         "ImagingStudy", "urn:dicom:uid", f"urn:oid:{study['uid']}" + f"#{study['id']}" * ("contested" in study)
     )
+
+
+def procedure_id(step: str) -> str:
+    """Id of the Procedure that a performed procedure step is."""
+    return resource_id("Procedure", "urn:dicom:uid", f"urn:oid:{step}")
 
 
 def patient_id(study: Row, number: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from hub.errors import HubError
-from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Order, Query, both
+from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Order, Query, Term, both
 from hub.services.context import Context
 from hub.services.imaging_index import (
     BY_KEYWORD,
@@ -42,10 +42,11 @@ from hub.services.imaging_index import (
     text,
 )
 from hub.services.imaging_studies import StudyClock
-from hub.store.protocol import Blobs, Item, Put, Store, Transaction, Version
+from hub.store.protocol import Blobs, Item, Put, Reader, Store, Transaction, Version
 
 DATABASE = "imaging"
 TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstance"}
+STEP = "DicomProcedureStep"
 CONFLICTS, FINDINGS = "imaging-conflicts", "imaging-findings"
 """Queues: other bytes under a SOP Instance UID that is taken; a study under two patients."""
 MAX_ROWS = 10_000
@@ -322,6 +323,29 @@ class Imaging:
         """Whether a resource (``Type/id``) is stored."""
         version = self._store.read(*reference.split("/", 1))
         return version is not None and not version.deleted
+
+    # --- procedure steps (PS3.4 F.7) ----------------------------------------------------------------------------------
+
+    def step(self, reader: Reader, uid: str) -> Row | None:
+        """The performed procedure step with this SOP Instance UID."""
+        version = reader.read(STEP, row_id(uid))
+        return None if version is None or version.deleted else decode(version)
+
+    def steps(self, study: str) -> list[Row]:
+        """The performed procedure steps that name a Study Instance UID."""
+        query = Query((STEP,), Match("StudyInstanceUID", Equals(study)), databases=(DATABASE,))
+        return [decode(found.version) for found in self._store.find(query)]
+
+    def put_step(
+        self, tx: Transaction, uid: str, studies: Iterable[str], attributes: dict[str, Any], context: Context
+    ) -> None:
+        """Write a performed procedure step; ``attributes`` is the whole of it, ``studies`` the UIDs it names."""
+        tx.guard(uid)
+        known = tx.read(STEP, row_id(uid))
+        version, method = (1, "POST") if known is None else (known.version + 1, "PUT")
+        row: Row = {"id": row_id(uid), "uid": uid, "from": context.actor, "attributes": attributes}
+        found = Entries((Term("SOPInstanceUID", uid), *(Term("StudyInstanceUID", study) for study in studies)))
+        tx.put(Put(DATABASE, STEP, row["id"], version, method, self._clock(), encode(row), found, context.origin))
 
     def held(self, instance: str) -> Row | None:
         """The row of an instance whose row and bytes are both on disk; None when they are not."""
