@@ -26,7 +26,7 @@ demo: .venv/runtime ## three simulated hospitals, one linked record (ARGS=--once
 	$(BIN)/hub demo $(ARGS)
 
 test: .venv/dev ## all tests that finish in minutes; says what it skipped
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist worksteal $(ARGS)
 
 soak: .venv/dev ## the long campaigns: crash, fuzz, official examples
 	$(BIN)/python -m pytest -m soak --timeout 5400 $(ARGS)

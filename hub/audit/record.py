@@ -1,7 +1,9 @@
 """AuditEvent for every door: who did what to which resources, when, through which edge (R4 AuditEvent, IHE BALP).
 
-The event of a write is part of the same commit as the write. The event of a read is queued and committed within
-``FLUSH_SECONDS`` by a thread of its own, so that a read does not wait for the disk; what is queued is written on close.
+What happened is noted compactly: the note of a write is one row in the write's own commit; notes of reads are gathered
+and committed together within ``FLUSH_SECONDS`` by a thread of their own, so that a read does not wait for the disk (what is
+gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when the hub is
+idle; so the trail costs a read a few microseconds and is searchable all the same.
 An event names identifiers and query parameters only, never results (IHE BALP, minimal patterns).
 """
 
@@ -9,21 +11,28 @@ from __future__ import annotations
 
 import csv
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Protocol
+
+import msgspec
 
 from hub.databases.database import Databases
 from hub.errors import HubError
 from hub.fhir import temporal
-from hub.store.protocol import Store, Transaction
+from hub.store.protocol import Item, Store, Transaction
 
 FLUSH_SECONDS = 0.5
 MAX_ENTITIES = 100
 """References named in one event; the number of all is always given."""
-QUEUE_LENGTH = 100_000
+GATHER_LENGTH = 10_000
+IDLE_SECONDS = 5.0
+IDLE_EVENTS = 1000
+LEASE = 60_000_000
+QUEUE, NOTED, EXPANDED = "audit", "noted", "expanded"
 
 log = logging.getLogger("hub.audit")
 
@@ -57,7 +66,12 @@ def _load() -> dict[str, dict[str, Any]]:
 
 
 EVENTS = _load()
+QUERY = _coding("http://terminology.hl7.org/CodeSystem/audit-entity-type|2")
 PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+
+
+Note = tuple[int, str, str, str, str, str, str, Sequence[str], str]
+"""time, event, door, actor, peer, purpose, request, references, query."""
 
 
 class Audit:
@@ -71,78 +85,108 @@ class Audit:
         self._clock = clock
         self._new_id = new_id
         self._reads = reads
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LENGTH)
+        self._gathered: deque[Note] = deque()
+        self._closing = threading.Event()
+        self._expanding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
     def write(self, tx: Transaction, context: Circumstances, event: str, references: Sequence[str], now: int) -> None:
-        """Put the event of a write into its own transaction."""
-        self._databases.put(tx, self.event(context, event, references, now), method="POST", now=now)
+        """Note a write, in its own transaction."""
+        self._enqueue(tx, [_note(context, event, references, now, "")], now)
 
     def read(self, context: Circumstances, event: str, references: Sequence[str] = (), query: str = "") -> None:
-        """Queue the event of a read; waits when the disk is far behind (nothing is dropped)."""
+        """Note a read."""
         if self._reads:
-            self._queue.put(self.event(context, event, references, self._clock(), query))
+            self._gathered.append(_note(context, event, references, self._clock(), query))
+            if len(self._gathered) > GATHER_LENGTH:
+                self._flush()
 
-    def event(
-        self, context: Circumstances, event: str, references: Sequence[str], now: int, query: str = ""
-    ) -> dict[str, Any]:
-        """The AuditEvent resource."""
-        entities: list[dict[str, Any]] = [{"what": {"reference": one}} for one in references[:MAX_ENTITIES]]
-        if query:
-            entities.append(
-                {"type": _coding("http://terminology.hl7.org/CodeSystem/audit-entity-type|2"), "description": query}
-            )
-        if len(references) > MAX_ENTITIES:
-            entities.append({"description": f"{len(references)} resources, the first {MAX_ENTITIES} named"})
-        agent: dict[str, Any] = {"who": {"display": context.actor or "anonymous"}, "requestor": True}
-        if context.peer:
-            agent["network"] = {"address": context.peer, "type": "2"}
-        resource = {
-            "resourceType": "AuditEvent",
-            "id": self._new_id(),
-            **EVENTS[event],
-            "recorded": temporal.instant(now),
-            "outcome": "0",
-            "purposeOfEvent": [{"coding": [{"system": PURPOSE, "code": context.purpose}]}],
-            "agent": [agent],
-            "source": {"site": context.door, "observer": {"display": "region-hub"}},
-        }
-        if entities:
-            resource["entity"] = entities
-        return resource
+    def expand(self, limit: int | None = None) -> int:
+        """Make AuditEvent resources of the notes that are not yet, for whoever looks at the trail; how many were made."""
+        self._flush()
+        made = 0
+        with self._expanding:
+            while limit is None or made < limit:
+                items = self._store.claim(QUEUE, (NOTED,), self._clock(), LEASE, 50)
+                if not items:
+                    break
+                made += self._expand(items)
+        return made
+
+    def _expand(self, items: Sequence[Item]) -> int:
+        events = [event(self._new_id(), note) for item in items for note in msgspec.json.decode(item.raw)]
+        prepared = [(resource, self._databases.prepare(resource)) for resource in events]
+
+        def work(tx: Transaction) -> int:
+            now = self._clock()
+            for resource, ready in prepared:
+                self._databases.put(tx, resource, method="POST", now=now, prepared=ready)
+            for item in items:
+                tx.settle(QUEUE, item.id, EXPANDED, {})
+            return len(prepared)
+
+        return self._store.write(work)
+
+    def _enqueue(self, tx: Transaction, notes: list[Note], now: int) -> None:
+        id = self._new_id()
+        tx.enqueue(Item(QUEUE, id, id, "", NOTED, {"notes": len(notes)}, msgspec.json.encode(notes), now))
+
+    def _flush(self) -> None:
+        notes = []
+        with suppress(IndexError):
+            while True:
+                notes.append(self._gathered.popleft())
+        if notes:
+            now = self._clock()
+            self._store.write(lambda tx: self._enqueue(tx, notes, now))
 
     def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            events = [first] if first is not None else []
-            stop = first is None
-            while not stop and len(events) < 500:
-                try:
-                    event = self._queue.get(timeout=FLUSH_SECONDS)
-                except queue.Empty:
-                    break
-                stop = event is None
-                if event is not None:
-                    events.append(event)
-            self._flush(events)
-            if stop:
-                return
-
-    def _flush(self, events: list[dict[str, Any]]) -> None:
-        prepared = [(event, self._databases.prepare(event)) for event in events]
-
-        def work(tx: Transaction) -> None:
-            now = self._clock()
-            for event, ready in prepared:
-                self._databases.put(tx, event, method="POST", now=now, prepared=ready)
-
-        try:
-            self._store.write(work)
-        except HubError:
-            log.exception("%d audit events could not be written", len(events))
+        quiet = 0.0
+        while not self._closing.wait(FLUSH_SECONDS):
+            quiet = 0.0 if self._gathered else quiet + FLUSH_SECONDS
+            try:
+                self._flush()
+                if quiet >= IDLE_SECONDS:
+                    self.expand(IDLE_EVENTS)
+            except HubError:
+                log.exception("the audit trail could not be written")
 
     def close(self) -> None:
-        """Write what is queued and end."""
-        self._queue.put(None)
+        """Write what is gathered and end."""
+        self._closing.set()
         self._thread.join()
+        self._flush()
+
+
+def _note(context: Circumstances, event: str, references: Sequence[str], now: int, query: str) -> Note:
+    named = references[:MAX_ENTITIES]
+    if len(references) > MAX_ENTITIES:
+        query = f"{query} ({len(references)} resources, the first {MAX_ENTITIES} named)".strip()
+    return (now, event, context.door, context.actor, context.peer, context.purpose, context.request, named, query)
+
+
+def event(id: str, note: Note) -> dict[str, Any]:
+    """The AuditEvent resource of a note."""
+    time, name, door, actor, peer, purpose, request, references, query = note
+    entities: list[dict[str, Any]] = [{"what": {"reference": one}} for one in references]
+    if query:
+        entities.append({"type": QUERY, "description": query})
+    agent: dict[str, Any] = {"who": {"display": actor or "anonymous"}, "requestor": True}
+    if peer:
+        agent["network"] = {"address": peer, "type": "2"}
+    resource = {
+        "resourceType": "AuditEvent",
+        "id": id,
+        **EVENTS[name],
+        "recorded": temporal.instant(time),
+        "outcome": "0",
+        "purposeOfEvent": [{"coding": [{"system": PURPOSE, "code": purpose}]}],
+        "agent": [agent],
+        "source": {"site": door, "observer": {"display": "region-hub"}},
+    }
+    if request:
+        entities.append({"description": f"request {request}"})
+    if entities:
+        resource["entity"] = entities
+    return resource

@@ -9,6 +9,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
+from hub.bench.meter import Meter
+
+MEGABYTES = 0.524288
+"""Pixel data of one image, 10^6 bytes."""
 ROOT = "1.2.826.0.1.3680043.10.1561"
 """A UID root for tests, of the kind pydicom uses; no real object has it."""
 
@@ -32,24 +36,23 @@ def image(number: int, run: str) -> Dataset:
     return ds
 
 
-def measure(host: str, port: int, run: str, seconds: float, ae_title: str = "HUB") -> dict[str, float]:
-    """Megabytes and instances a second answered 0x0000. Raises OSError when no association is accepted."""
+def measure(host: str, port: int, run: str, seconds: float, meter: Meter, ae_title: str = "HUB") -> dict[str, float]:
+    """The figures of instances answered 0x0000, with megabytes a second. OSError when no association is accepted."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     ae = AE("BENCH")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = ae.associate(host, port, ae_title=ae_title)
     if not association.is_established:
         raise OSError(f"no DICOM association with {ae_title} at {host}:{port}")
-    begin = time.perf_counter()
-    stored = sent = 0
-    while time.perf_counter() < begin + seconds:
-        sent += 1
-        status = association.send_c_store(image(sent, run))
-        stored += status.get("Status") == 0
-    took = time.perf_counter() - begin
+    latencies: list[float] = []
+    good = 0
+    meter.restart()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        sent = time.perf_counter()
+        status = association.send_c_store(image(len(latencies) + 1, run))
+        latencies.append(time.perf_counter() - sent)
+        good += status.get("Status") == 0
+    figures = meter.figures(latencies, good)
     association.release()
-    return {
-        "mb_per_s": round(stored * 0.524288 / took, 1),
-        "instances_per_s": round(stored / took, 1),
-        "refused": sent - stored,
-    }
+    return {"mb_per_s": round(figures["per_s"] * MEGABYTES, 1), **figures}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hub.bench.meter import Meter
 from hub.errors import HubError
 
 SYSTEM = "https://region-hub.example/fhir/NamingSystem/bench"
@@ -64,30 +65,30 @@ class _Connection(asyncio.Protocol):
 
 
 async def load(
-    host: str, port: int, make: Callable[[int], bytes], seconds: float, connections: int, weight: int = 1
+    host: str,
+    port: int,
+    make: Callable[[int], bytes],
+    seconds: float,
+    connections: int,
+    meter: Meter,
+    weight: int = 1,
 ) -> dict[str, float]:
-    """Answers of status 2xx a second, times ``weight``, with latencies; ``make`` gives the request of each number."""
+    """The figures of answers of status 2xx, each worth ``weight``; ``make`` gives the request of each number."""
     answers: list[tuple[float, int]] = []
     requests = (make(number) for number in range(100_000_000))
     loop = asyncio.get_running_loop()
-    begin = time.perf_counter()
+    meter.restart()
+    ends = time.perf_counter() + seconds
     made = [
-        await loop.create_connection(lambda: _Connection(requests, begin + seconds, answers), host, port)
+        await loop.create_connection(lambda: _Connection(requests, ends, answers), host, port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(connection.done for _, connection in made))
-    took = time.perf_counter() - begin
     good = sum(200 <= status < 300 for _, status in answers)
-    latencies = sorted(latency for latency, _ in answers) or [0.0]
-    return {
-        "per_s": round(good * weight / took, 1),
-        "refused": len(answers) - good,
-        "p50_ms": round(latencies[len(latencies) // 2] * 1000, 2),
-        "p99_ms": round(latencies[len(latencies) * 99 // 100] * 1000, 2),
-    }
+    return meter.figures([latency for latency, _ in answers], good, weight)
 
 
-async def measure(host: str, port: int, run: str, seconds: float) -> dict[str, dict[str, float]]:
+async def measure(host: str, port: int, run: str, seconds: float, meter: Meter) -> dict[str, dict[str, float]]:
     """Reads, indexed searches, creates and transactions, each for ``seconds``. Raises OSError without a server."""
     await _prepare(host, port, run)
     order = random.Random(run)
@@ -108,10 +109,10 @@ async def measure(host: str, port: int, run: str, seconds: float) -> dict[str, d
         return request("POST", "/fhir", admission.replace(RUN.encode(), f"{run}t{number}".encode()))
 
     return {
-        "fhir_read_per_s": await load(host, port, read, seconds, 16),
-        "fhir_search_per_s": await load(host, port, search, seconds, 16),
-        "fhir_create_per_s": await load(host, port, create, seconds, 32),
-        "transaction_resources_per_s": await load(host, port, transaction, seconds, 4, weight=BUNDLE),
+        "fhir_read_per_s": await load(host, port, read, seconds, 16, meter),
+        "fhir_search_per_s": await load(host, port, search, seconds, 16, meter),
+        "fhir_create_per_s": await load(host, port, create, seconds, 32, meter),
+        "transaction_resources_per_s": await load(host, port, transaction, seconds, 4, meter, weight=BUNDLE),
     }
 
 

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from hub.bench.meter import Meter
+
 START, END = b"\x0b", b"\x1c\r"
 
 
@@ -64,17 +66,23 @@ def oru(number: int, run: str) -> bytes:
 
 
 async def measure(
-    host: str, port: int, make: Callable[[int, str], bytes], run: str, seconds: float, connections: int = 8
+    host: str,
+    port: int,
+    make: Callable[[int, str], bytes],
+    run: str,
+    seconds: float,
+    meter: Meter,
+    connections: int = 8,
 ) -> dict[str, float]:
-    """Messages a second with a positive acknowledgement, its latency, and the refusals. OSError without a listener."""
-    begin = time.perf_counter()
-    end = begin + seconds
+    """The figures of messages with a positive acknowledgement. Raises OSError without a listener."""
     latencies: list[float] = []
-    refused = 0
+    good = 0
     counter = iter(range(10_000_000))
+    meter.restart()
+    end = time.perf_counter() + seconds
 
     async def one() -> None:
-        nonlocal refused
+        nonlocal good
         reader, writer = await asyncio.open_connection(host, port)
         try:
             while time.perf_counter() < end:
@@ -82,16 +90,9 @@ async def measure(
                 writer.write(START + make(next(counter), run) + END)
                 answer = await reader.readuntil(END)
                 latencies.append(time.perf_counter() - sent)
-                refused += b"MSA|AA" not in answer and b"MSA|CA" not in answer
+                good += b"MSA|AA" in answer
         finally:
             writer.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
-    took = time.perf_counter() - begin
-    latencies.sort()
-    return {
-        "per_s": round((len(latencies) - refused) / took, 1),
-        "refused": refused,
-        "p50_ms": round(latencies[len(latencies) // 2] * 1000, 2),
-        "p99_ms": round(latencies[len(latencies) * 99 // 100] * 1000, 2),
-    }
+    return meter.figures(latencies, good)

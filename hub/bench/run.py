@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from hub.bench import dicom, http, mllp
+from hub.bench.meter import Meter
 from hub.errors import HubError
 
 KEYS = (
@@ -132,21 +133,19 @@ def wires(hub: Target, seconds: float, console: Console) -> tuple[dict[str, floa
     """One measurement after the other; each has the machine to itself."""
     run = secrets.token_hex(3)
     digits = str(int(run, 16))
+    meter = Meter(hub.pid)
     figures: dict[str, float | None] = {}
     details: dict[str, Any] = {}
     if hub.mllp:
-        for key, make in (("mllp_adt_per_s", adt), ("mllp_oru_per_s", oru)):
+        for key, make in (("mllp_adt_per_s", mllp.adt), ("mllp_oru_per_s", mllp.oru)):
             console.print(f"{key} ...")
-            details[key] = asyncio.run(mllp_measure(*hub.mllp, make, run, seconds))
+            details[key] = asyncio.run(mllp.measure(*hub.mllp, make, run, seconds, meter))
             figures[key] = details[key]["per_s"]
     console.print("fhir ...")
-    for key, detail in asyncio.run(http.measure(*hub.http, run, seconds)).items():
+    for key, detail in asyncio.run(http.measure(*hub.http, run, seconds, meter)).items():
         details[key], figures[key] = detail, detail["per_s"]
     if hub.dicom:
         console.print("cstore_mb_per_s ...")
-        details["cstore_mb_per_s"] = dicom.measure(*hub.dicom, digits, seconds)
+        details["cstore_mb_per_s"] = dicom.measure(*hub.dicom, digits, seconds, meter)
         figures["cstore_mb_per_s"] = details["cstore_mb_per_s"]["mb_per_s"]
     return figures, details
-
-
-adt, oru, mllp_measure = mllp.adt, mllp.oru, mllp.measure

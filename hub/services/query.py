@@ -100,6 +100,8 @@ class QueryService:
         if going_on is not None:
             pairs = going_on.pairs
         search = self._parser.parse(types, pairs, strict=strict)
+        if "AuditEvent" in search.query.types and going_on is None:
+            self._audit.expand()
         query = replace(
             search.query,
             where=both(search.query.where, within, self._decide(context, search.query.types)),
@@ -316,6 +318,8 @@ class QueryService:
         ``since`` is in microseconds since 1970 UTC; ``count`` the length of a page. Raises HubError("not-found") for an
         id that never was, "parameter-value" for a cursor that is not ours.
         """
+        if not types or "AuditEvent" in types:
+            self._audit.expand()
         before = total = None
         if cursor is not None:
             kind, *content = self._signer.open(place, cursor)
