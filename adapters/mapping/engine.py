@@ -20,6 +20,7 @@ from adapters.mapping.tables import Key, MessageRow, Tables
 from hub.errors import HubError
 from hub.fhir import elements
 from hub.fhir.ids import NAMESPACE, resource_id
+from hub.fhir.temporal import interval
 
 Resource = dict[str, Any]
 
@@ -166,6 +167,7 @@ class Run:
                 reference["reference"] = f"{first.resource['resourceType']}/{first.resource['id']}"
             if first is entry:
                 self._choose(entry)
+                self._order(entry)
                 resources.append(entry.resource)
         return resources
 
@@ -176,6 +178,15 @@ class Run:
             for name in present[1:]:
                 value = entry.resource.pop(name)
                 self.refuse(entry.segment.name, str(value), f"{present[0]} was given as well as {name}")
+
+    def _order(self, entry: Entry) -> None:
+        """Of a period that ends before it starts (R4 per-1) the start stays."""
+        for name in PERIODS:
+            period = entry.resource.get(name, {})
+            if len(period.keys() & {"start", "end"}) < 2:
+                continue
+            if interval(period["start"])[0] >= interval(period["end"])[1]:
+                self.refuse(entry.segment.name, period.pop("end"), f"{name} ends before it starts")
 
     def _again(self, entry: Entry, seen: dict[str, Entry]) -> Entry:
         """The same key a second time: the same resource, or by ``keys.csv`` another one with a number."""
@@ -261,6 +272,7 @@ def _text(value: Any) -> str:
 # --- message tables -------------------------------------------------------------------------------------------------
 
 Step = Callable[[Run, Segment], None]
+PERIODS = ("period", "occurrencePeriod", "effectivePeriod", "performedPeriod")
 WHOSE = ("subject", "patient", "beneficiary")
 """References to the person that R4 requires of most resources."""
 
