@@ -183,7 +183,8 @@ def either(parts: Iterable[Expression]) -> Expression:
 class Order:
     """One sort key. ``param`` "_lastUpdated" and "_id" are properties of the version; else entries of that shape.
 
-    Ascending sorts by the least entry of the resource, descending by the greatest (R4 search, 3.1.1.5.1);
+    Ascending sorts by the least entry of the resource (of ranges: the least low), descending by the greatest (the
+    greatest high) (R4 search, 3.1.1.5.1);
     a resource without an entry comes last in both.
     """
 

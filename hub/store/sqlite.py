@@ -1,8 +1,9 @@
 """The embedded store: one SQLite file, one writing thread, any number of readers.
 
 Every version is a row that stays; index entries lie in two tables beside it (``schema.sql``), queries are compiled in
-``sqlite_query``. A write returns after its transaction is on disk (WAL, synchronous=FULL). A second process that would
-write the same file is refused; processes that only read (``read_only``) are welcome.
+``sqlite_query`` and run in ``sqlite_session``. A write returns after its transaction is on disk (WAL,
+synchronous=FULL). A second process that would write the same file is refused; processes that only read
+(``read_only``) are welcome.
 
 A snapshot (``Query.at``) needs the entries of versions that were current then: those of superseded versions stay for
 ``snapshot_seconds`` and are then swept, a few with every commit. Asking for an older one is HubError("expired").
@@ -10,273 +11,26 @@ A snapshot (``Query.at``) needs the entries of versions that were current then: 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hub.errors import HubError
 from hub.search.expression import Query
-from hub.store.codec import Codec, dictionaries
-from hub.store.protocol import Found, Item, Put, Transaction, Version
-from hub.store.sqlite_query import Catalog, Compiler, Sql, number, one_of, ordering
+from hub.store.codec import dictionaries
+from hub.store.protocol import Found, Item, Transaction, Version
+from hub.store.sqlite_clauses import Sql, one_of
+from hub.store.sqlite_session import VERSION, Known, Outside, Reading, Writing, refusal
 from hub.store.writer import GroupWriter, Job
 
 T = TypeVar("T")
 FORMAT = 1
-PROGRESS_STEPS = 20_000
 SWEEP = 500
-TOO_COMPLEX = ("too many", "too large", "too complex", "stack overflow", "at most 64 tables")
-VERSION = "v.database, v.type, v.id, v.version, v.method, v.updated, v.codec, v.text, v.origin, v.seq"
-ITEM = "queue, id, key, digest, state, data, codec, raw, created, attempts, leased_until, seq"
-
-
-def refusal(error: sqlite3.Error) -> HubError:
-    """What a caller is told about a failure of SQLite."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return HubError("timeout", "the search took longer than allowed; narrow it down")
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
-        return HubError("no-store", f"the disk does not take the data ({error}); nothing of it is stored, send again")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return HubError("configuration", f"the database file is damaged ({error}); run hub doctor, restore a backup")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return HubError("timeout", f"the database file is busy ({error}); send again")
-    if any(words in str(error) for words in TOO_COMPLEX):
-        return HubError("too-costly", f"the search has too many parts ({error}); ask in smaller steps")
-    return HubError("exception", f"SQLite: {error}")
-
-
-class _Known:
-    """What the threads of a store know of the file: the catalog as the writer left it."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog(())
-
-
-class _Reading:
-    """Reader on one connection; one for each thread."""
-
-    def __init__(self, connection: sqlite3.Connection, seconds: float, known: _Known) -> None:
-        self.connection = connection
-        self._seconds = seconds
-        self._deadline = float("inf")
-        self._known = known
-        self.codec = Codec(dict(connection.execute("SELECT number, content FROM dictionary")))
-        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, PROGRESS_STEPS)
-
-    # --- versions -----------------------------------------------------------------------------------------------------
-
-    def read(self, type: str, id: str) -> Version | None:
-        return self._one("v.type = ? AND v.id = ? AND v.ended IS NULL", (type, id))
-
-    def vread(self, type: str, id: str, version: int) -> Version | None:
-        return self._one("v.type = ? AND v.id = ? AND v.version = ?", (type, id, version))
-
-    def _one(self, where: str, values: tuple[Any, ...]) -> Version | None:
-        try:
-            row = self.connection.execute(f"SELECT {VERSION} FROM version v WHERE {where}", values).fetchone()
-        except sqlite3.Error as error:
-            raise refusal(error) from error
-        return None if row is None else self._version(row)
-
-    def versions(self, sql: str, values: Sequence[Any]) -> list[Version]:
-        """The rows of a SELECT of ``VERSION``."""
-        return [self._version(row) for row in self.rows(sql, values)]
-
-    def _version(self, row: Sequence[Any]) -> Version:
-        database, type, id, version, method, updated, codec, text, origin, seq = row
-        text = b"" if text is None else self.codec.unpack(codec, text)
-        return Version(database, type, id, version, method, updated, text, origin, seq)
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows, within the time limit."""
-        self._deadline = time.monotonic() + self._seconds
-        try:
-            return self.connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise refusal(error) from error
-        finally:
-            self._deadline = float("inf")
-
-    # --- queries ------------------------------------------------------------------------------------------------------
-
-    def find(self, query: Query) -> list[Found]:
-        page = self._compiler(query).page(query)
-        keys = "".join(f", p.k{place}" for place in range(len(query.order)))
-        rows = f"({page.text}) p CROSS JOIN version v ON v.seq = p.seq"
-        sql = f"SELECT {VERSION}{keys} FROM {rows} ORDER BY {ordering(query, 'p.')}p.seq"
-        found = [Found(self._version(row[:10]), (*row[10:], row[9])) for row in self.rows(sql, page.values)]
-        self._check_age(query)
-        return found
-
-    def count(self, query: Query) -> int:
-        compiled = self._compiler(query).count(query)
-        counted = self._number(compiled.text, compiled.values)
-        self._check_age(query)
-        return counted
-
-    def explain(self, query: Query) -> list[str]:
-        """The query plan's lines."""
-        page = self._compiler(query).page(query)
-        return [str(row[3]) for row in self.rows(f"EXPLAIN QUERY PLAN {page.text}", page.values)]
-
-    def _compiler(self, query: Query) -> Compiler:
-        return Compiler(self._catalog(), query.at, self._number)
-
-    def _catalog(self) -> Catalog:
-        return self._known.catalog
-
-    def learn(self) -> None:
-        """Know the parameters as they are on disk; after a rollback, without those that came with it."""
-        newest = self.connection.execute("SELECT max(key) FROM parameter").fetchone()[0]
-        if newest != self._known.catalog.newest:
-            self._known.catalog = Catalog(self.rows("SELECT key, database, type, code FROM parameter"))
-
-    def _number(self, sql: str, values: tuple[Any, ...] = ()) -> int:
-        return int(self.rows(sql, values)[0][0])
-
-    def _check_age(self, query: Query) -> None:
-        """After the answer was read: had entries of its moment been swept before?"""
-        if query.at is not None and query.at < self._number("SELECT horizon FROM state"):
-            raise HubError("expired", "the search is too old to be continued; start it again")
-
-    # --- queues -------------------------------------------------------------------------------------------------------
-
-    def item(self, queue: str, id: str) -> Item | None:
-        return next(iter(self.items("queue = ? AND id = ?", (queue, id))), None)
-
-    def item_by_key(self, queue: str, key: str) -> Item | None:
-        return next(iter(self.items("queue = ? AND key = ?", (queue, key))), None)
-
-    def items(self, where: str, values: tuple[Any, ...]) -> list[Item]:
-        """The rows of ``item`` for a condition."""
-        return [
-            Item(queue, id, key, digest, state, json.loads(data), self.codec.unpack(codec, raw), *rest)
-            for queue, id, key, digest, state, data, codec, raw, *rest in self.rows(
-                f"SELECT {ITEM} FROM item WHERE {where}", values
-            )
-        ]
-
-
-class _Outside(_Reading):
-    """Reader in a process that does not write: it looks each time whether the writer numbered new parameters."""
-
-    def _catalog(self) -> Catalog:
-        self.learn()
-        return super()._catalog()
-
-
-class _Writing(_Reading):
-    """Transaction on the one writing connection."""
-
-    def __init__(self, connection: sqlite3.Connection, seconds: float, known: _Known, clock: Callable[[], int]) -> None:
-        super().__init__(connection, seconds, known)
-        self._clock = clock
-        self.learn()
-        self._last_key = known.catalog.newest or 0
-
-    def guard(self, key: str) -> None:
-        """Nothing to do: there is one writer."""
-
-    def put(self, put: Put) -> None:
-        execute = self.connection.execute
-        row = execute(
-            "SELECT seq, version, text IS NOT NULL FROM version WHERE type = ? AND id = ? AND ended IS NULL",
-            (put.type, put.id),
-        ).fetchone()
-        newest = row[1] if row else 0
-        if put.version != newest + 1:
-            raise HubError(
-                "conflict", f"{put.type}/{put.id} is at version {newest}, not {put.version - 1}; read it again"
-            )
-        seq = execute("SELECT coalesce(max(seq), 0) + 1 FROM version").fetchone()[0]
-        if row:
-            execute("UPDATE version SET ended = ? WHERE seq = ?", (seq, row[0]))
-            if row[2]:
-                execute("INSERT INTO superseded VALUES (?, ?, ?)", (row[0], seq, self._clock()))
-        codec, text = self.codec.pack(put.text) if put.text else (0, None)
-        execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?)",
-            (seq, put.database, put.type, put.id, put.version, put.method, put.updated, put.origin, codec, text),
-        )
-        self._index(put, seq)
-
-    def _index(self, put: Put, seq: int) -> None:
-        if not put.text:
-            return
-        kind = (put.database, put.type)
-        codes = self._known.catalog.codes(*kind) or self._new_key(*kind, "")
-        for param in {term.param for term in put.entries.terms} | {each.param for each in put.entries.ranges}:
-            if param not in codes:
-                codes = self._new_key(*kind, param)
-        terms = [(codes[term.param], term.value, seq, term.system) for term in put.entries.terms]
-        ranges = [(codes[each.param], number(each.low), number(each.high), seq) for each in put.entries.ranges]
-        self.connection.executemany("INSERT OR IGNORE INTO term VALUES (?, ?, ?, ?)", terms)
-        self.connection.executemany("INSERT OR IGNORE INTO range VALUES (?, ?, ?, ?)", ranges)
-
-    def _new_key(self, database: str, type: str, code: str) -> dict[str, int]:
-        """Number a parameter. A number is never given again, not even after a rollback: readers may know it."""
-        self._last_key += 1
-        row = (self._last_key, database, type, code)
-        self.connection.execute("INSERT INTO parameter VALUES (?, ?, ?, ?)", row)
-        self._known.catalog = self._known.catalog.extended(row)
-        return self._known.catalog.codes(database, type)
-
-    def enqueue(self, item: Item) -> Item:
-        present = self.item_by_key(item.queue, item.key)
-        if present is not None:
-            return present
-        codec, raw = self.codec.pack(item.raw, resource=False)
-        content = (item.queue, item.id, item.key, item.digest, item.state, _json(item.data), codec, raw)
-        progress = (item.created, item.attempts, item.leased_until)
-        try:
-            self.connection.execute(
-                f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", content + progress
-            )
-        except sqlite3.IntegrityError:
-            raise HubError("duplicate", f"{item.queue} already has the id {item.id}") from None
-        return self.item(item.queue, item.id) or item
-
-    def settle(self, queue: str, id: str, state: str, data: dict[str, Any]) -> None:
-        item = self.item(queue, id)
-        if item is None:
-            raise HubError("not-found", f"{queue} has no item {id}")
-        self.connection.execute(
-            "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE queue = ? AND id = ?",
-            (state, _json(item.data | data), queue, id),
-        )
-
-    def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
-        """See Store.claim."""
-        among = one_of("state", list(states))
-        items = self.items(
-            f"queue = ? AND {among.text} AND leased_until <= ? ORDER BY seq LIMIT ?", (queue, *among.values, now, limit)
-        )
-        for item in items:
-            self.connection.execute(
-                "UPDATE item SET attempts = attempts + 1, leased_until = ? WHERE seq = ?", (now + lease, item.seq)
-            )
-        return [self.item(queue, item.id) or item for item in items]
-
-    def sweep(self, before: int, most: int) -> int:
-        """Forget index entries of versions superseded before that time, the oldest first; how many versions."""
-        rows = self.connection.execute(
-            "SELECT seq, ended, time FROM superseded ORDER BY ended LIMIT ?", (most,)
-        ).fetchall()
-        due = [(seq, ended) for seq, ended, time in rows if time < before]
-        for seq, _ in due:
-            for table in ("term", "range", "superseded"):
-                self.connection.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))
-        if due:
-            self.connection.execute("UPDATE state SET horizon = ?", (due[-1][1],))
-        return len(due)
 
 
 class SqliteStore:
@@ -302,15 +56,15 @@ class SqliteStore:
         self._retention = int(snapshot_seconds * 1_000_000)
         self._query_seconds = query_seconds
         self._read_only = read_only
-        self._known = _Known()
+        self._known = Known()
         self._readers = threading.local()
-        self._open: weakref.WeakSet[_Reading] = weakref.WeakSet()
+        self._open: weakref.WeakSet[Reading] = weakref.WeakSet()
         if read_only:
             self._reader()
             return
         self._lock = self._locked()
         try:
-            self._transaction = _Writing(self._prepared(), query_seconds, self._known, clock)
+            self._transaction = Writing(self._prepared(), query_seconds, self._known, clock)
         except sqlite3.Error as error:
             self._lock.close()
             raise refusal(error) from error
@@ -364,12 +118,12 @@ class SqliteStore:
             raise HubError("configuration", f"{self.path} has format {found}; this version reads format {FORMAT}")
         return connection
 
-    def _reader(self) -> _Reading:
+    def _reader(self) -> Reading:
         """This thread's Reader."""
-        reader: _Reading | None = getattr(self._readers, "reader", None)
+        reader: Reading | None = getattr(self._readers, "reader", None)
         if reader is None:
             try:
-                kind = _Outside if self._read_only else _Reading
+                kind = Outside if self._read_only else Reading
                 reader = kind(self._connect(4096), self._query_seconds, self._known)
             except sqlite3.Error as error:
                 raise refusal(error) from error
@@ -546,10 +300,6 @@ class SqliteStore:
         if not self._read_only:
             self._transaction.connection.close()  # the last connection empties the log
             self._lock.close()
-
-
-def _json(data: dict[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def _all(conditions: Sequence[Sql]) -> Sql:
