@@ -167,12 +167,26 @@ def fhir(folder: Path) -> None:
     tables += [r for r in core if r["resourceType"] == "CodeSystem" and is_v2(r) and r["url"] not in newest]
     older = {(r["url"], r.get("version")) for r in tables}
     tables += [r for r in core if is_v2(r) and r["version"] != "2.9" and (r["url"], r["version"]) not in older]
+    changed = narrowed(core, tho)
     r4, hl7 = "hl7.fhir.r4.core 4.0.1", "hl7.terminology.r4 7.0.1"
     for kind, name in (("CodeSystem", "code-systems"), ("ValueSet", "value-sets"), ("ConceptMap", "concept-maps")):
         write(f"r4-{name}", r4, "CC0-1.0", (r for r in core if r["resourceType"] == kind and not is_v2(r)))
         if kind != "ConceptMap":
-            write(f"tho-{name}", hl7, "CC0-1.0", (r for r in tho if r["resourceType"] == kind and not is_v2(r)))
+            kept = (r for r in tho if r["resourceType"] == kind and not is_v2(r) and r not in changed)
+            write(f"tho-{name}", hl7, "CC0-1.0", kept)
+    write("tho-changed", hl7, "CC0-1.0", changed)
     write("v2-tables", f"{hl7}; tables it no longer has: {r4}", "CC0-1.0", sorted(tables, key=lambda r: r["url"]))
+
+
+def narrowed(core: list[Record], tho: list[Record]) -> list[Record]:
+    """THO's code systems that lack codes which R4 has: they are not the default, so that R4's codes stay valid."""
+    older = {r["url"]: codes(r) for r in core if r["resourceType"] == "CodeSystem" and not is_v2(r)}
+    return [r for r in tho if r["resourceType"] == "CodeSystem" and older.get(r["url"], set()) - codes(r)]
+
+
+def codes(node: Record) -> set[str]:
+    """The codes below a resource or concept."""
+    return {code for c in node.get("concept", ()) for code in (c["code"], *codes(c))}
 
 
 # --- code lists of other bodies -------------------------------------------------------------------------------------

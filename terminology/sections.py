@@ -10,8 +10,8 @@ import msgspec
 import zstandard
 
 NAMES = (
-    "tho-code-systems", "v2-tables", "r4-code-systems", "tho-value-sets", "r4-value-sets", "r4-concept-maps",
-    "dicom-value-sets", "naming-systems", "iso-codes", "languages", "divisions", "ucum", "pinyin",
+    "tho-code-systems", "v2-tables", "r4-code-systems", "tho-changed", "tho-value-sets", "r4-value-sets",
+    "r4-concept-maps", "dicom-value-sets", "naming-systems", "iso-codes", "languages", "divisions", "ucum", "pinyin",
 )  # fmt: skip
 
 

@@ -525,18 +525,35 @@ def test_changes_while_others_ask_are_seen_whole() -> None:
 SHARED = Terminology(lambda: 0)
 
 
-def test_speed_of_validate_code_and_of_a_filtered_expansion() -> None:
+def speed() -> tuple[float, float]:
+    """$validate-code calls a second, and seconds for a filtered expansion of 5,000 codes, in CPU time; best of five."""
     url = "http://terminology.hl7.org/ValueSet/v3-ActEncounterCode"
-    SHARED.validate_code(url, system=ACT_CODE, code="AMB")
-    start = time.process_time()
-    for _ in range(5000):
-        SHARED.validate_code(url, system=ACT_CODE, code="AMB")
-    assert 5000 / (time.process_time() - start) > 50_000
     concepts = [{"code": str(n), "display": f"项目{n} item {n}"} for n in range(5000)]
     system = {"resourceType": "CodeSystem", "url": f"{BASE}/big", "content": "complete", "concept": concepts}
     SHARED.put({**system, "valueSet": f"{BASE}/big-set"})
     SHARED.expand(f"{BASE}/big-set", filter="item", count=10)
-    start = time.process_time()
-    answer = SHARED.expand(f"{BASE}/big-set", filter="xiangmu item", count=5000)
-    assert len(answer["expansion"]["contains"]) == 5000
-    assert time.process_time() - start < 0.05
+    rates, times = [], []
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(2000):
+            SHARED.validate_code(url, system=ACT_CODE, code="AMB")
+        middle = time.process_time()
+        answer = SHARED.expand(f"{BASE}/big-set", filter="xiangmu item", count=5000)
+        rates.append(2000 / (middle - start))
+        times.append(time.process_time() - middle)
+        assert len(answer["expansion"]["contains"]) == 5000
+    return max(rates), min(times)
+
+
+def test_speed_is_of_the_right_order_on_any_machine() -> None:
+    rate, seconds = speed()
+    assert rate > 5_000
+    assert seconds < 0.5
+
+
+@pytest.mark.soak
+def test_speed_on_a_quiet_machine() -> None:
+    rate, seconds = speed()
+    print(f"$validate-code {rate:,.0f} /s, $expand of 5,000 with filter {seconds * 1000:.1f} ms")
+    assert rate > 50_000
+    assert seconds < 0.05

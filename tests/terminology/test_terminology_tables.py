@@ -10,6 +10,7 @@ from terminology import china, sections, ucum
 from terminology.expand import Options
 from terminology.registry import Registry
 from terminology.service import Terminology
+from terminology.system import ListedSystem
 
 SERVICE = Terminology(lambda: 0)
 REGISTRY = Registry()
@@ -121,3 +122,12 @@ def test_every_option_of_expand_is_an_operation_parameter() -> None:
 def test_required_value_sets_are_listed_once() -> None:
     rows = list(csv.DictReader((Path(__file__).parent / "required_value_sets.csv").read_text("utf-8").splitlines()))
     assert len({row["canonical"] for row in rows}) == len(rows)
+
+
+def test_no_code_of_r4_was_lost_by_taking_newer_code_systems() -> None:
+    section, lost = sections.section("r4-code-systems"), []
+    for entry in section.entries:
+        resource, newest = section.record(entry.number), REGISTRY.system(entry.url)
+        if resource.get("content") == "complete" and newest is not None:
+            lost += [c.code for c in ListedSystem(resource).concepts() if newest.find(c.code) is None]
+    assert not lost
