@@ -174,7 +174,10 @@ def string_exact(asked: Asked, value: str) -> Expression:
 def reference_to(asked: Asked, value: str) -> Expression:
     text = values.literal(value)
     if _ID.fullmatch(text):
-        return merged([Match(asked.code, Equals(f"{target}/{text}")) for target in asked.parameter.targets])
+        named = [f"{target}/{text}" for target in asked.parameter.targets]
+        if not asked.parameter.elements <= {"Reference"}:
+            named.append(text)  # a canonical may be any uri
+        return merged([Match(asked.code, Equals(name)) for name in named])
     found = reference.parse(text)
     if found.key and found.base.rstrip("/") in ("", asked.about.base):
         return Match(asked.code, Equals(found.key))
