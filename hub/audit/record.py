@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -86,6 +87,7 @@ class Audit:
         self._new_id = new_id
         self._reads = reads
         self._gathered: deque[Note] = deque()
+        self._busy = time.monotonic()
         self._closing = threading.Event()
         self._expanding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -93,11 +95,13 @@ class Audit:
 
     def write(self, tx: Transaction, context: Circumstances, event: str, references: Sequence[str], now: int) -> None:
         """Note a write, in its own transaction."""
+        self._busy = time.monotonic()
         self._enqueue(tx, [_note(context, event, references, now, "")], now)
 
     def read(self, context: Circumstances, event: str, references: Sequence[str] = (), query: str = "") -> None:
         """Note a read."""
         if self._reads:
+            self._busy = time.monotonic()
             self._gathered.append(_note(context, event, references, self._clock(), query))
             if len(self._gathered) > GATHER_LENGTH:
                 self._flush()
@@ -142,12 +146,10 @@ class Audit:
             self._store.write(lambda tx: self._enqueue(tx, notes, now))
 
     def _run(self) -> None:
-        quiet = 0.0
         while not self._closing.wait(FLUSH_SECONDS):
-            quiet = 0.0 if self._gathered else quiet + FLUSH_SECONDS
             try:
                 self._flush()
-                if quiet >= IDLE_SECONDS:
+                if time.monotonic() - self._busy > IDLE_SECONDS:
                     self.expand(IDLE_EVENTS)
             except HubError:
                 log.exception("the audit trail could not be written")
@@ -168,7 +170,7 @@ def _note(context: Circumstances, event: str, references: Sequence[str], now: in
 
 def event(id: str, note: Note) -> dict[str, Any]:
     """The AuditEvent resource of a note."""
-    time, name, door, actor, peer, purpose, request, references, query = note
+    at, name, door, actor, peer, purpose, request, references, query = note
     entities: list[dict[str, Any]] = [{"what": {"reference": one}} for one in references]
     if query:
         entities.append({"type": QUERY, "description": query})
@@ -179,7 +181,7 @@ def event(id: str, note: Note) -> dict[str, Any]:
         "resourceType": "AuditEvent",
         "id": id,
         **EVENTS[name],
-        "recorded": temporal.instant(time),
+        "recorded": temporal.instant(at),
         "outcome": "0",
         "purposeOfEvent": [{"coding": [{"system": PURPOSE, "code": purpose}]}],
         "agent": [agent],
