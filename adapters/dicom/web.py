@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -24,6 +25,11 @@ from hub.services.imaging import Imaging
 from hub.services.imaging_index import ATTRIBUTES, Level, Row
 
 PREFIX = "/dicom-web"
+RENDERS = all(find_spec(name) for name in ("numpy", "PIL"))
+"""Rendered resources need decoders that an archive can do without."""
+if RENDERS:
+    from adapters.dicom import render
+THUMBNAIL = (128, 128)
 MAX_RESULTS = 10_000
 CONTROLS = frozenset(("limit", "offset", "includefield", "fuzzymatching", "accept"))
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
@@ -47,6 +53,10 @@ def create(doors: Doors) -> tuple[str, ASGIApp]:
         routes.append(Route(path + "/metadata", web.metadata, methods=["GET"]))
     routes.append(Route(one + "/bulkdata/{place}", web.bulk_data, methods=["GET"]))
     routes.append(Route(one + "/frames/{frames}", web.frames, methods=["GET"]))
+    if RENDERS:
+        routes.append(Route(one + "/rendered", web.rendered, methods=["GET"]))
+        routes.append(Route(one + "/frames/{frames}/rendered", web.rendered, methods=["GET"]))
+        routes += [Route(path + "/thumbnail", web.thumbnail, methods=["GET"]) for path in (whole, series, one)]
     routes += [Route(path, web.store, methods=["POST"]) for path in ("/studies", whole)]
     application = Starlette(routes=routes, exception_handlers={HubError: _refuse})
     return PREFIX, application
@@ -72,6 +82,7 @@ class Web:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._imaging: Imaging = doors.imaging
+        self._renderer = render.Renderer() if RENDERS else None
         self._base_url = doors.settings.http.base_url.rstrip("/")
 
     def _context(self, request: Request) -> Context:
@@ -179,6 +190,29 @@ class Web:
             parts = multipart.encode([(kind, frame) for frame in found], boundary)
             return StreamingResponse(parts, media_type=related, headers=HEADERS)
         raise HubError("not-acceptable", f'these frames can be had as {multipart.RELATED}; type="{media}"')
+
+    def rendered(self, request: Request) -> Response:
+        """Retrieve rendered: one frame as JPEG or PNG, with the window and viewport asked for (PS3.18 8.3.5)."""
+        (row,) = self._rows(request)
+        (frame,) = frames.numbers(request.path_params.get("frames", "1"))
+        return self._render(request, row, frame, request.query_params)
+
+    def thumbnail(self, request: Request) -> Response:
+        """Retrieve thumbnail: of the middle instance with pixels (PS3.18 10.4.1.1.7)."""
+        rows = [row for row in self._rows(request) if "pixel" in row]
+        if not rows:
+            raise HubError("not-found", "there are no pixels in this resource")
+        return self._render(request, rows[len(rows) // 2], 1, {"viewport": "{},{}".format(*THUMBNAIL)})
+
+    def _render(self, request: Request, row: Row, frame: int, parameters: Mapping[str, str]) -> Response:
+        wanted = multipart.accepted(request.query_params.get("accept") or request.headers.get("accept", ""))
+        names = [found.media for found in wanted]
+        media = next((name for name in names if name in render.FORMATS), "image/jpeg")
+        if not {media, "*/*", "image/*"}.intersection(names):
+            raise HubError("not-acceptable", f"rendered resources can be had as {', '.join(render.FORMATS)}")
+        assert self._renderer is not None
+        image = self._renderer.render(self._imaging.file(row), render.view(frame, media, parameters))
+        return Response(image, media_type=media, headers=HEADERS)
 
     # --- STOW-RS (PS3.18 10.5) ----------------------------------------------------------------------------------------
 
