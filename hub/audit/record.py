@@ -1,8 +1,8 @@
 """AuditEvent for every door: who did what to which resources, when, through which edge (R4 AuditEvent, IHE BALP).
 
 What happened is noted compactly: the note of a write is one row in the write's own commit; notes of reads are gathered
-and committed together within ``FLUSH_SECONDS`` by a thread of their own, so that a read does not wait for the disk (what is
-gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when the hub is
+and committed together within ``FLUSH_SECONDS`` by a thread of their own, so that a read does not wait for the disk
+(what is gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when the hub is
 idle; so the trail costs a read a few microseconds and is searchable all the same.
 An event names identifiers and query parameters only, never results (IHE BALP, minimal patterns).
 """
@@ -107,7 +107,7 @@ class Audit:
                 self._flush()
 
     def expand(self, limit: int | None = None) -> int:
-        """Make AuditEvent resources of the notes that are not yet, for whoever looks at the trail; how many were made."""
+        """Make AuditEvent resources of the notes that are not yet, for whoever looks at the trail; how many."""
         self._flush()
         made = 0
         with self._expanding:
