@@ -2,8 +2,8 @@
 
 What happened is noted compactly: the note of a write is one row in the write's own commit; notes of reads are gathered
 and committed together within ``FLUSH_SECONDS`` by a thread of their own, so that a read does not wait for the disk
-(what is gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when the hub is
-idle; so the trail costs a read a few microseconds and is searchable all the same.
+(what is gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when
+the hub is idle; so the trail costs a read a few microseconds and is searchable all the same.
 An event names identifiers and query parameters only, never results (IHE BALP, minimal patterns).
 """
 
