@@ -55,15 +55,18 @@ def setter(attribute: str) -> Put:
         if match is None:
             raise ValueError(f"{attribute!r} is not an element path")
         steps.append((match[1], int(match[2]) if match[2] else None))
-    if len(steps) == 1 and steps[0][1] is None:
-        return _plain(steps[0][0])
-    return _deep(steps)
+    paths = [".".join(f"{name}[{slot}]" for name, slot in steps[: depth + 1]) for depth in range(len(steps))]
+    name, slot = steps[-1]
+    put = _member(name) if slot is None else _item(name, slot, paths[-1])
+    for (name, slot), path in zip(steps[-2::-1], paths[-2::-1], strict=True):
+        put = _into(name, put) if slot is None else _into_item(name, slot, path, put)
+    return put
 
 
-def _plain(name: str) -> Put:
+def _member(name: str) -> Put:
     def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
         present = root.get(name)
-        if isinstance(present, dict) and isinstance(value, dict):
+        if present is not None and isinstance(present, dict) and isinstance(value, dict):
             present.update(value)
         else:
             root[name] = value
@@ -71,39 +74,40 @@ def _plain(name: str) -> Put:
     return put
 
 
-def _deep(steps: list[tuple[str, int | None]]) -> Put:
-    *inner, (last, slot) = steps
-    labels = [".".join(f"{name}{number}" for name, number in steps[: depth + 1]) for depth in range(len(steps))]
-
+def _item(name: str, slot: int, path: str) -> Put:
     def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
-        for depth, (name, number) in enumerate(inner):
-            if number is None:
-                root = root.setdefault(name, {})
-                continue
-            place = (id(root), labels[depth], repetition if number else 0)
-            element = scope.get(place)
-            if element is None:
-                element = scope[place] = {}
-                root.setdefault(name, []).append(element)
-            root = element
-        if slot is None:
-            present = root.get(last)
-            if isinstance(present, dict) and isinstance(value, dict):
-                present.update(value)
-            else:
-                root[last] = value
-            return
-        place = (id(root), labels[-1], repetition if slot else 0)
+        place = (path, repetition if slot else 0, id(root))
         element = scope.get(place)
-        if isinstance(element, dict) and isinstance(value, dict):
+        if element is not None and isinstance(element, dict) and isinstance(value, dict):
             element.update(value)
+            return
+        items = root.get(name)
+        if items is None:
+            root[name] = [value]
+        elif value in items:
+            value = items[items.index(value)]
         else:
-            items = root.setdefault(last, [])
-            if value in items:
-                value = items[items.index(value)]
-            else:
-                items.append(value)
-            scope[place] = value
+            items.append(value)
+        scope[place] = value
+
+    return put
+
+
+def _into(name: str, inner: Put) -> Put:
+    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
+        inner(root.setdefault(name, {}), scope, repetition, value)
+
+    return put
+
+
+def _into_item(name: str, slot: int, path: str, inner: Put) -> Put:
+    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
+        place = (path, repetition if slot else 0, id(root))
+        element = scope.get(place)
+        if element is None:
+            element = scope[place] = {}
+            root.setdefault(name, []).append(element)
+        inner(element, scope, repetition, value)
 
     return put
 
@@ -440,9 +444,15 @@ def _elsewhere(position: str, build: Build) -> Build:
 
 
 def _referring(build: Build, type: str) -> Build:
+    """A reference to the resource that a field describes; the same text is the same resource, looked at once."""
+
     def refer(run: Run, text: str, level: int) -> Any:
-        content = build(run, text, level)
-        return None if content is None else run.refer(type, content)
+        known = run.referred.get((build, text))
+        if known is None:
+            content = build(run, text, level)
+            reference = None if content is None else run.refer(type, content)
+            known = run.referred[build, text] = reference or {}
+        return dict(known) if known else None
 
     return refer
 

@@ -72,7 +72,7 @@ class Run:
 
     __slots__ = (
         "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level",
-        "made", "parts", "piece", "problems", "segment",
+        "made", "parts", "piece", "problems", "referred", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,7 @@ class Run:
         self.labels: dict[str, list[Entry]] = {}
         self.latest: dict[str, Segment] = {}
         self.made: dict[str, Entry] = {}
+        self.referred: dict[tuple[Any, str], dict[str, str]] = {}
         self.problems: list[Problem] = []
         self.cleared: list[tuple[Entry, str]] = []
         self.segment: Segment
@@ -174,6 +175,8 @@ class Run:
     def _choose(self, entry: Entry) -> None:
         """Of a choice element (R4 2.6.2.4) that was given in two types, the first stays."""
         for members in choices(entry.resource["resourceType"]):
+            if len(entry.resource.keys() & members) < 2:
+                continue
             present = [name for name in entry.resource if name in members]
             for name in present[1:]:
                 value = entry.resource.pop(name)
