@@ -106,6 +106,11 @@ def _mpi(router: APIRouter, doors: Doors) -> None:
         """Why two records are, or are not, one person: what every field contributes, in words."""
         return identity.explain(a, b)
 
+    @router.get("/mpi/train", tags=["mpi"])
+    def train() -> dict[str, Any]:
+        """The weights that the stored registrations teach (expectation maximisation), beside those in force."""
+        return identity.train()
+
     @router.get("/mpi/reviews", tags=["mpi"])
     def reviews() -> dict[str, Any]:
         """Pairs of registrations that a human must decide, with the evidence side by side."""

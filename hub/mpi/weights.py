@@ -9,21 +9,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """``[score]`` of the rules: thresholds in bits, prior included; the bits of every level; special fields."""
+    """``[score]`` of the rules: thresholds in bits, prior included; m and u and bits of every level."""
 
     link: float
     review: float
     inside: frozenset[str]
     household: tuple[str, str]
+    shares: dict[str, dict[str, tuple[float, float]]]
     bits: dict[str, dict[str, float]]
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Weights:
         """From the table of the rule file."""
-        bits = {
-            field: {level: log2(row["m"] / row["u"]) for level, row in levels.items()}
+        shares = {
+            field: {level: (row["m"], row["u"]) for level, row in levels.items()}
             for field, levels in table["levels"].items()
         }
+        bits = {field: {level: log2(m / u) for level, (m, u) in levels.items()} for field, levels in shares.items()}
         first, second = table["household"]
         prior = log2(table["residents"])
-        return cls(prior + table["link"], prior + table["review"], frozenset(table["inside"]), (first, second), bits)
+        limits = (prior + table["link"], prior + table["review"])
+        return cls(*limits, frozenset(table["inside"]), (first, second), shares, bits)

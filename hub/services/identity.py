@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from hub.mpi.link import Linker
 from hub.mpi.review import CODES as REVIEW_CODES
 from hub.mpi.review import REASONS
 from hub.mpi.rules import load
+from hub.mpi.train import train
 from hub.search.expression import Equals, Expression, In, Match, Prefix, Query, both, either
 from hub.search.text import normalised
 from hub.services import record
@@ -30,6 +32,7 @@ MAX_PERSONS = 50
 MAX_RECORD = 5000
 MAX_MATCHES = 100
 MAX_REVIEWS = 200
+MAX_TRAINING = 50_000
 LANES = 5
 GRADE = "http://hl7.org/fhir/StructureDefinition/match-grade"
 CHANNELS = {"hl7v2": "HL7 v2", "dicom": "DICOM"}
@@ -233,6 +236,18 @@ class Identity:
         now = self._clock()
         work = partial(self._linker.decide, one=a, other=b, same=same, actor=actor, note=note, now=now)
         return list(dict.fromkeys(f"{version.type}/{version.id}" for version in self._store.write(work)))
+
+    def train(self, seed: int = 1) -> Resource:
+        """The levels of ``[score]`` that the stored registrations teach, beside those in force; nothing is changed."""
+        rules = load()
+        found = self._store.find(Query(("Patient",), databases=("population",), limit=MAX_TRAINING))
+        people = [compile_patient(self._databases.decode(row.version), rules) for row in found]
+        levels = train(people, rules, random.Random(seed).randrange)
+        in_force = {
+            field: {level: {"m": m, "u": u} for level, (m, u) in shares.items()}
+            for field, shares in rules.score.shares.items()
+        }
+        return {"registrations": len(people), "rules": rules.version, "trained": levels, "in_force": in_force}
 
     def _stored(self, reference: str) -> Resource:
         type, _, id = reference.partition("/")
