@@ -8,11 +8,13 @@ and nobody ever sees half a file.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
-import tempfile
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +26,17 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class FileBlobs:
-    """Blobs in a directory, fanned out over two levels by the digest's first bytes."""
+    """Blobs in a directory, in 256 folders by the digest's first byte."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        if not self._incoming.is_dir():
+            for number in range(256):
+                (root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+            self._incoming.mkdir()
+            for folder in (root, root.parent):
+                _flush(folder)
         for half in self._incoming.iterdir():
             if half.stat().st_mtime < time.time() - ABANDONED:  # of a process that died; others may be at work
                 half.unlink(missing_ok=True)
@@ -41,38 +48,51 @@ class FileBlobs:
         not take them; nothing is kept then.
         """
         try:
-            return self._put(io.BytesIO(data) if isinstance(data, bytes) else data, max_bytes)
+            if isinstance(data, bytes):
+                return self._put_bytes(data, max_bytes)
+            return self._put_stream(data, max_bytes)
         except OSError as error:
             raise HubError("no-store", f"the disk does not take the data ({error}); send again") from error
 
-    def _put(self, source: BinaryIO, max_bytes: int | None) -> str:
-        digest, length = hashlib.sha256(), 0
-        with tempfile.NamedTemporaryFile(dir=self._incoming, delete=False) as file:
-            try:
-                while chunk := source.read(CHUNK):
-                    length += len(chunk)
-                    if max_bytes is not None and length > max_bytes:
-                        raise HubError("too-long", f"the content is longer than {max_bytes} bytes")
-                    digest.update(chunk)
-                    file.write(chunk)
-                name = digest.hexdigest()
-                if not self._path(name).exists():
-                    file.flush()
-                    os.fsync(file.fileno())
-                    self._place(Path(file.name), name)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+    def _put_bytes(self, data: bytes, max_bytes: int | None) -> str:
+        _limit(len(data), max_bytes)
+        name = hashlib.sha256(data).hexdigest()
+        if self._path(name).exists():
+            _flush(self._path(name).parent)  # another thread may have put it there this moment
+            return name
+        with self._new_file() as file:
+            file.write(data)
+            self._place(file, name)
         return name
 
-    def _place(self, file: Path, name: str) -> None:
-        """Rename and make every new directory entry durable."""
+    def _put_stream(self, source: BinaryIO, max_bytes: int | None) -> str:
+        digest, length = hashlib.sha256(), 0
+        with self._new_file() as file:
+            while chunk := source.read(CHUNK):
+                length += len(chunk)
+                _limit(length, max_bytes)
+                digest.update(chunk)
+                file.write(chunk)
+            self._place(file, digest.hexdigest())
+        return digest.hexdigest()
+
+    @contextmanager
+    def _new_file(self) -> Iterator[BufferedWriter]:
+        """A file of a name of its own, gone at the end unless it was placed."""
+        path = self._incoming / uuid.uuid4().hex
+        try:
+            with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                yield file
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _place(self, file: BufferedWriter, name: str) -> None:
+        """Flush the file, give it its name, flush the name."""
+        file.flush()
+        os.fdatasync(file.fileno())
         path = self._path(name)
-        made = [folder for folder in (path.parent.parent, path.parent) if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file.chmod(0o600)
-        file.rename(path)
-        for folder in {path.parent, *(folder.parent for folder in made)}:
-            _flush(folder)
+        Path(str(file.name)).rename(path)
+        _flush(path.parent)
 
     def get(self, digest: str) -> bytes:
         """The bytes. HubError("not-found") if there are none."""
@@ -96,7 +116,12 @@ class FileBlobs:
     def _path(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):
             raise HubError("not-found", "there is no such content: its name is a SHA-256 in lower-case hex")
-        return self._root / digest[:2] / digest[2:4] / digest
+        return self._root / digest[:2] / digest
+
+
+def _limit(length: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and length > max_bytes:
+        raise HubError("too-long", f"the content is longer than {max_bytes} bytes")
 
 
 def _flush(folder: Path) -> None:

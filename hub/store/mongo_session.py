@@ -15,12 +15,14 @@ from pymongo.errors import DocumentTooLarge, ExecutionTimeout, PyMongoError
 
 from hub.errors import HubError
 from hub.search.expression import Chain, Query, Reverse
+from hub.store.codec import PLAIN, Codec
 from hub.store.mongo_query import Filter, fields, flat, sorting, value_of
 from hub.store.protocol import Found, Item, Put, Version
 
 Document = dict[str, Any]
 MAX_CHAINED = 50_000
-MAX_TEXT = 15 * 1024 * 1024
+MAX_TEXT = 12 * 1024 * 1024  # leaves room for the entries in a document of 16 MB
+LONG = 256 * 1024  # beyond it text is compressed by us; below, the server does it block by block
 ENTRIES = {"t": 0, "g": 0, "o": 0}
 
 
@@ -45,9 +47,10 @@ def refusal(error: PyMongoError) -> HubError:
 
 
 def version_of(document: Mapping[str, Any]) -> Version:
-    get = document.__getitem__
+    get, codec, text = document.__getitem__, document["codec"], document["text"]
+    text = text if codec == PLAIN else Codec({}).unpack(codec, text)
     return Version(
-        get("database"), get("type"), get("id"), get("version"), get("method"), get("updated"), get("text"),
+        get("database"), get("type"), get("id"), get("version"), get("method"), get("updated"), text,
         get("origin"), get("seq"),
     )  # fmt: skip
 
@@ -276,13 +279,15 @@ class Writing(Reading):
             raise HubError(
                 "conflict", f"{put.type}/{put.id} is at version {newest}, not {put.version - 1}; read it again"
             )
-        if len(put.text) > MAX_TEXT:
-            raise HubError("too-long", f"a resource may have {MAX_TEXT} bytes on MongoDB; keep the content in a Binary")
+        codec, text = Codec({}).pack(put.text) if len(put.text) > LONG else (PLAIN, put.text)
+        if len(text) > MAX_TEXT:
+            raise HubError("too-long", f"a resource may have {MAX_TEXT} bytes compressed on MongoDB; divide it")
         self._seq += 1
         key = f"{put.type}/{put.id}"
         document: Document = {
             "_id": key, "key": key, "database": put.database, "type": put.type, "id": put.id, "version": put.version,
-            "method": put.method, "updated": put.updated, "text": put.text, "origin": put.origin, "seq": self._seq,
+            "method": put.method, "updated": put.updated, "codec": codec, "text": text, "origin": put.origin,
+            "seq": self._seq,
         }  # fmt: skip
         document |= {"live": True, **fields(put.type, put.entries)} if put.text else {"live": False}
         resource = self._store.database(put.database)["resource"]

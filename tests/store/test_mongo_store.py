@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,10 +85,14 @@ def test_a_standalone_server_is_refused(mongod: str, clock: Clock, tmp_path: Pat
 
 def test_a_resource_beyond_the_document_limit_is_refused_alone(mongo: MongoStore) -> None:
     small = mongo.submit(lambda tx: tx.put(patient("small")))
-    big = mongo.submit(lambda tx: tx.put(patient("big", text=b"x" * (16 << 20))))
+    big = mongo.submit(lambda tx: tx.put(patient("big", text=os.urandom(16 << 20))))
     error = big.exception()
     assert isinstance(error, HubError) and error.name == "too-long"
     assert small.exception() is None and mongo.read("Patient", "small") is not None
+    long = b'{"resourceType":"Patient"}' * 1_000_000
+    write(mongo, patient("long", text=long))
+    stored = mongo.read("Patient", "long")
+    assert stored is not None and stored.text == long
 
 
 def test_superseded_entries_are_swept_after_a_while(mongo: MongoStore, clock: Clock) -> None:
