@@ -239,6 +239,24 @@ def mpi_explain(
     out.print(table)
 
 
+@mpi_app.command("train")
+def mpi_train(url: Url = None, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """The weights that the stored registrations teach, beside those in force; nothing is changed."""
+    from hub import transfer
+
+    answer = transfer.get("/api/mpi/train", {}, url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+        return
+    title = f"{answer['registrations']} registrations"
+    table = Table("field", "level", "m", "u", "m in force", "u in force", title=title)
+    for field, levels in answer["trained"].items():
+        for level, row in levels.items():
+            old = answer["in_force"][field][level]
+            table.add_row(field, level, *(f"{value:g}" for value in (row["m"], row["u"], old["m"], old["u"])))
+    out.print(table)
+
+
 @config_app.command("show")
 def config_show(config: Config = None, as_json: Json = False) -> None:
     """The settings in force."""
