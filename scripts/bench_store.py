@@ -4,6 +4,7 @@ Run from the repository's top: ``python scripts/bench_store.py [--store sqlite|m
 CPU time is that of this process (all threads); a mongod's own is not in it.
 """
 
+# ruff: noqa: T201
 from __future__ import annotations
 
 import argparse
@@ -115,7 +116,7 @@ def main() -> None:
         store = opened(given.store, Path(folder))
         report("insert, transactions of 100", len(puts), lambda: load(store, puts, 100))
         report("insert, transactions of 1, group commit", len(singles), lambda: load(store, singles, 1))
-        alone = [put for put in itertools.islice(samples.puts(), 300)]
+        alone = list(itertools.islice(samples.puts(), 300))
         report("insert, transactions of 1, one after another", 300, lambda: [store.write(writing([p])) for p in alone])
         updates = [Put(p.database, p.type, p.id, 2, "PUT", START, p.text, p.entries) for p in puts[:2000]]
         report("update, transactions of 100", len(updates), lambda: load(store, updates, 100))

@@ -1,4 +1,4 @@
-"""Synthetic resources in the shapes the hub stores, with index entries: for the dictionary and the bench of the store."""
+"""Synthetic resources in the shapes the hub stores, with index entries: for the store's dictionary and bench."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hub.store.protocol import Put
 
 DAY = 86_400_000_000
 START = 1_700_000_000_000_000
-SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁任卢姚沈钟姜崔谭陆汪范金"
+SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁"
 GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀英霞平刚桂兰玉梅建华国文志海春雪云辉宁欣怡子涵浩然梓萱一诺宇轩"
 DISTRICTS = ("城关区", "新河区", "东湖区", "西山区", "北林区", "南溪县", "临江县", "青石县")
 LOINC = (
@@ -90,13 +90,14 @@ class Samples:
     def _patient(self, id: str, hospital: str) -> dict[str, Any]:
         pick = self._random.choice
         family, given = pick(SURNAMES), "".join(self._random.choices(GIVEN, k=2))
-        birth = f"{self._random.randrange(1930, 2024)}-{self._random.randrange(1, 13):02d}-{self._random.randrange(1, 29):02d}"
-        number = f"109901{birth.replace('-', '')}{self._random.randrange(10**4):04d}"
+        number = self._random.randrange
+        birth = f"{number(1930, 2024)}-{number(1, 13):02d}-{number(1, 29):02d}"
+        resident = f"109901{birth.replace('-', '')}{self._random.randrange(10**4):04d}"
         patient = self._start("Patient", id, hospital)
         patient["identifier"][0] |= {"use": "usual", "type": {"coding": [{"system": f"{CODES}/v2-0203", "code": "MR"}]}}
         patient["identifier"].append(
             {"use": "official", "type": {"coding": [{"system": f"{CODES}/v2-0203", "code": "NNCHN"}]}}
-            | {"system": f"{BASE}/sid/resident-id", "value": number}
+            | {"system": f"{BASE}/sid/resident-id", "value": resident}
         )
         return patient | {
             "active": True,
@@ -179,7 +180,7 @@ class Samples:
         }
 
 
-def entries(resource: dict[str, Any], now: int) -> Entries:
+def entries(resource: dict[str, Any], now: int) -> Entries:  # noqa: C901
     """About as many entries as the hub's indexer makes: one or more for every coded, text, reference and date leaf."""
     terms: dict[Term, None] = {}
     ranges: dict[Range, None] = {}
