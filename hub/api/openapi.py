@@ -51,7 +51,7 @@ def _names(shape: str) -> list[str]:
 
 def _operation(method: str, interaction: str, shape: str, variables: list[dict[str, Any]]) -> dict[str, Any]:
     search = interaction.startswith("search")
-    query = [
+    query: list[dict[str, Any]] = [
         {"name": "_format", "in": "query", "schema": {"type": "string", "enum": ["json", "xml"]}},
         {"name": "_pretty", "in": "query", "schema": {"type": "boolean"}},
     ]

@@ -16,10 +16,12 @@ from hub.errors import HubError
 from hub.fhir import json, outcome
 from hub.fhir.validate import located
 from hub.fhir.validate.report import SYSTEM as RULES
+from hub.services import summary
 from hub.services.doors import Doors
 
 Resource = dict[str, Any]
 
+IPS = "http://hl7.org/fhir/uv/ips/OperationDefinition/"
 BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
@@ -58,6 +60,7 @@ class Operations:
             Operation("meta-delete", (INSTANCE,), (), core + "Resource-meta-delete", self.meta_delete, reads=False),
             Operation("lastn", (TYPE,), ("Observation",), core + "Observation-lastn", self.lastn),
             Operation("document", (INSTANCE,), ("Composition",), core + "Composition-document", self.document),
+            Operation("summary", (INSTANCE,), ("Patient",), IPS + "summary", self.summary),
             Operation("status", (INSTANCE,), ("Subscription",), BACKPORT + "status", self.subscription_status),
             Operation("events", (INSTANCE,), ("Subscription",), BACKPORT + "events", self.subscription_events),
             Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
@@ -90,7 +93,7 @@ class Operations:
         profiles = asked.get("profile", [])
         if asked.get("mode", ["profile" if profiles else "create"])[0] not in VALIDATION_MODES:
             raise HubError("parameter-value", f"mode is one of {', '.join(VALIDATION_MODES)}", "mode")
-        language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
+        language = _language(request)
         sent = request.resource() if request.body else {"resourceType": "Parameters"}
         resource = parameter(sent, "resource") if sent["resourceType"] == "Parameters" else sent
         if resource is None and route.id:
@@ -163,6 +166,28 @@ class Operations:
             doors.ingest.create(request.context, json.decode(b"".join(document)))
         return Answer(200, document)
 
+    def summary(self, request: Request) -> Answer:
+        """$summary: the International Patient Summary of the person, from all hospitals (IPS 2.0.0)."""
+        doors, route = self._doors, request.route
+        version = doors.query.read(request.context, "Patient", route.id, request.databases)
+        me = f"Patient/{route.id}"
+        persons = doors.query.search(request.context, ("Person",), [("link", me)], request.databases).matches
+        linked = [
+            link.get("target", {}).get("reference", "")
+            for person in persons
+            for link in doors.databases.decode(person).get("link", ())
+        ]
+        others = [one for one in linked if one.startswith("Patient/") and one != me]
+        ids = [one.partition("/")[2] for one in (me, *others)]
+        members, referenced = doors.query.records(request.context, ids, summary.TYPES, request.databases)
+        document = summary.document(
+            doors.databases.decode(version), others, [doors.databases.decode(one) for one in members],
+            [doors.databases.decode(one) for one in referenced],
+            root=request.root, region=doors.settings.region, language=_language(request),
+            ids=[doors.new_id() for _ in range(3)], now=doors.clock(),
+        )  # fmt: skip
+        return of_resource(200, document)
+
     def subscription_status(self, request: Request) -> Answer:
         """$status of a topic-based Subscription (Backport, backport-subscription-status)."""
         return of_resource(200, self._doors.subscriptions.status(self._subscription(request)))
@@ -210,6 +235,11 @@ def _located(found: located.Located, language: str) -> Resource:
         "diagnostics": " ".join(part for part in (found.message[language], found.mend.get(language, "")) if part),
         "expression": [found.expression],
     }
+
+
+def _language(request: Request) -> str:
+    """The language of texts: zh or en, by Accept-Language."""
+    return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
 
 
 def _whole(asked: dict[str, list[str]], name: str, default: int) -> int:

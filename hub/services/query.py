@@ -25,6 +25,7 @@ from hub.settings import Search as Limits
 from hub.store.protocol import Found, Store, Version
 
 MAX_LASTN = 10_000
+MAX_RECORD = 5000
 
 _REFERENCE = re.compile(rb'"reference":"([A-Z][A-Za-z]{1,60})/([A-Za-z0-9\-.]{1,64})[/"]')
 """A literal reference in stored text, which is compact JSON."""
@@ -256,6 +257,24 @@ class QueryService:
             added += rows
             fresh = rows
         return tuple(added)
+
+    def records(
+        self, context: Context, patients: Sequence[str], types: Sequence[str], databases: Sequence[str] = ()
+    ) -> tuple[tuple[Version, ...], tuple[Version, ...]]:
+        """The resources of ``types`` in the compartments of these Patients (ids), and what they refer to outside.
+
+        HubError("too-costly") when there are more than MAX_RECORD of a type.
+        """
+        at, found = self._store.last_seq(), list[Version]()
+        for type in types:
+            where = both(self.compartments.within_any("Patient", patients, type), self._decide(context, (type,)))
+            rows = self._store.find(Query((type,), where, databases=tuple(databases), limit=MAX_RECORD + 1))
+            if len(rows) > MAX_RECORD:
+                raise HubError("too-costly", f"there are more than {MAX_RECORD} {type}")
+            found += (row.version for row in rows)
+        members = tuple(found)
+        self._audit.read(context, "search", tuple(f"{row.type}/{row.id}" for row in members))
+        return members, self._referenced(context, "Patient", members, databases, at)
 
     def lastn(self, context: Context, pairs: Pairs, limit: int, databases: Sequence[str] = ()) -> tuple[Version, ...]:
         """Of each code of the Observations that meet ``pairs``, the ``limit`` newest (R4 Observation-lastn).

@@ -114,3 +114,48 @@ def test_every_operation_is_declared(record: httpx.Client) -> None:
     rest = record.get("/fhir/metadata").json()["rest"][0]
     named = {row["name"] for one in rest["resource"] for row in one.get("operation", [])}
     assert named >= {"validate", "match", "everything", "meta", "meta-add", "meta-delete", "lastn", "document"}
+
+
+def test_summary_of_a_person_from_two_hospitals(client: httpx.Client) -> None:
+    resident = {"system": "https://region-hub.example/fhir/NamingSystem/resident-id", "value": "109901198503070013"}
+    category = "http://terminology.hl7.org/CodeSystem/observation-category"
+    resources: list[dict[str, Any]] = []
+    for hospital in ("a", "b"):
+        me = {"reference": f"Patient/sum-{hospital}"}
+        laboratory = [{"coding": [{"system": category, "code": "laboratory"}]}]
+        resources += [
+            {"resourceType": "Organization", "id": f"sum-{hospital}", "name": f"Hospital {hospital}"},
+            {
+                "resourceType": "Patient", "id": f"sum-{hospital}", "identifier": [resident],
+                "name": [{"family": "王", "given": ["伟"]}], "gender": "male", "birthDate": "1985-03-07",
+            },
+            {
+                "resourceType": "Condition", "id": f"sum-{hospital}", "subject": me, "code": {"text": "高血压 <b>"},
+                "onsetDateTime": "2020-01-01", "recorder": {"reference": "Practitioner/absent"},
+            },
+            {
+                "resourceType": "Observation", "id": f"sum-{hospital}", "status": "final", "category": laboratory,
+                "code": {"text": "Hb"}, "subject": me, "effectiveDateTime": "2026-01-01",
+                "valueQuantity": {"value": 135, "unit": "g/L"},
+                "performer": [{"reference": f"Organization/sum-{hospital}"}],
+            },
+        ]  # fmt: skip
+    for one in resources:
+        path = f"/fhir/{one['resourceType']}/{one['id']}"
+        assert client.put(path, json=one, headers=FHIR).status_code == 201
+    linked = client.get("/fhir/Person?link=Patient/sum-a").json()["entry"][0]["resource"]["link"]
+    document = client.get("/fhir/Patient/sum-a/$summary", headers={"Accept-Language": "zh-CN"}).json()
+    held = {f"{one['resource']['resourceType']}/{one['resource']['id']}": one["resource"] for one in document["entry"]}
+    assert len({link["target"]["reference"] for link in linked}) == 2, "the two Patients are not one Person"
+    assert {"Condition/sum-a", "Condition/sum-b", "Observation/sum-a", "Observation/sum-b"} <= set(held)
+    assert {"Organization/sum-a", "Organization/sum-b", "Patient/sum-a"} <= set(held) and "Patient/sum-b" not in held
+    assert held["Condition/sum-b"]["subject"]["reference"] == "Patient/sum-a"
+    composition = document["entry"][0]["resource"]
+    sections = {section["code"]["coding"][0]["code"]: section for section in composition["section"]}
+    assert len(sections["11450-4"]["entry"]) == 2 and "emptyReason" in sections["48765-2"]
+    assert "高血压 &lt;b&gt;" in sections["11450-4"]["text"]["div"] and "135 g/L" in sections["30954-2"]["text"]["div"]
+    assert composition["title"] == "患者摘要"
+    english = client.get("/fhir/Patient/sum-a/$summary").json()["entry"][0]["resource"]
+    assert english["title"] == "Patient Summary"
+    outcome = client.post("/fhir/Bundle/$validate", json=document, headers=FHIR).json()
+    assert [issue for issue in outcome["issue"] if issue["severity"] in ("error", "fatal")] == []
