@@ -7,7 +7,7 @@ A *model* names a set of members: a type (``HumanName``, ``Patient``) or, for an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from hub.fhir import definitions
@@ -28,7 +28,7 @@ class Element:
     definition: dict[str, Any]
 
 
-@cache
+@lru_cache(maxsize=8192)
 def members(model: str) -> dict[str, Element]:
     """Element name (choices without ``[x]``) -> element, in the order of the definition; {} for an unknown model."""
     found: dict[str, Element] = {}
@@ -39,20 +39,20 @@ def members(model: str) -> dict[str, Element]:
     return found
 
 
-@cache
+@lru_cache(maxsize=8192)
 def json_members(model: str) -> dict[str, tuple[Element, str]]:
     """JSON member name -> its element and model."""
     return {key: (element, to) for element in members(model).values() for key, to in element.models.items()}
 
 
-@cache
+@lru_cache(maxsize=8192)
 def options(model: str, name: str) -> tuple[tuple[str, str, bool], ...] | None:
     """The JSON members that hold element ``name``: (member, model, many); None when there is no such element."""
     element = members(model).get(name)
     return None if element is None else tuple((key, to, element.many) for key, to in element.models.items())
 
 
-@cache
+@lru_cache(maxsize=8192)
 def supertypes(name: str) -> tuple[str, ...]:
     """The type and every type it specialises: Patient, DomainResource, Resource."""
     line = [name]
@@ -65,8 +65,14 @@ def type_of(model: str) -> str:
     """The type name of a model: BackboneElement or Element for one that is defined in place."""
     if "." not in model:
         return model
-    element = _paths(model.partition(".")[0])[model]
-    return str(element["type"][0]["code"])
+    element = _paths(model.partition(".")[0]).get(model)
+    return model if element is None else str(element["type"][0]["code"])
+
+
+def resource_model(value: Any) -> str:
+    """The model of a resource: its type when that is one of R4, else ""."""
+    name = value.get("resourceType") if isinstance(value, dict) else None
+    return name if isinstance(name, str) and name in definitions.load().resource_types else ""
 
 
 def is_primitive(model: str) -> bool:
@@ -74,7 +80,7 @@ def is_primitive(model: str) -> bool:
     return definitions.load().types.get(model) == "primitive-type"
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _paths(type_name: str) -> dict[str, dict[str, Any]]:
     structure = definitions.load().structure(type_name)
     if structure is None or structure["type"] != type_name or type_name not in definitions.load().types:

@@ -214,6 +214,8 @@ def test_a_good_resource_passes(resource: dict[str, Any]) -> None:
 
 # --- profiles ---------------------------------------------------------------------------------------------------------
 
+HL7 = "http://hl7.org/fhir/"
+GROUP = HL7 + "StructureDefinition/Group"
 BASE = "https://region-hub.example/fhir/StructureDefinition/"
 
 
@@ -259,12 +261,16 @@ def identified(*systems: str) -> dict[str, Any]:
     return changed(PATIENT, identifier=[{"system": system, "value": "1"} for system in systems])
 
 
+def pattern(code: str) -> dict[str, Any]:
+    return {"path": "Observation.code", "patternCodeableConcept": {"coding": [{"code": code}]}}
+
+
 PROFILED = [
-    (profile("Minimum", "Patient", {"id": "Patient.telecom", "path": "Patient.telecom", "min": 1}), PATIENT, "profile-minimum"),
+    (profile("Minimum", "Patient", {"path": "Patient.telecom", "min": 1}), PATIENT, "profile-minimum"),
     (profile("Maximum", "Patient", {"path": "Patient.name", "max": "0"}), PATIENT, "profile-maximum"),
     (profile("Fixed", "Patient", {"path": "Patient.gender", "fixedCode": "female"}), PATIENT, "profile-fixed"),
     (
-        profile("Pattern", "Observation", {"path": "Observation.code", "patternCodeableConcept": {"coding": [{"code": "x"}]}}),
+        profile("Pattern", "Observation", pattern("x")),
         OBSERVATION,
         "profile-pattern",
     ),
@@ -276,7 +282,7 @@ PROFILED = [
     (
         profile(
             "Binding", "Patient",
-            {"path": "Patient.gender", "binding": {"strength": "required", "valueSet": "http://hl7.org/fhir/ValueSet/name-use"}},
+            {"path": "Patient.gender", "binding": {"strength": "required", "valueSet": HL7 + "ValueSet/name-use"}},
         ),
         PATIENT,
         "binding-required",
@@ -284,7 +290,7 @@ PROFILED = [
     (
         profile(
             "Invariant", "Patient",
-            {"path": "Patient", "constraint": [{"key": "x-1", "severity": "error", "human": "x", "expression": "photo.exists()"}]},
+            {"path": "Patient", "constraint": [{"key": "x-1", "severity": "error", "expression": "photo.exists()"}]},
         ),
         PATIENT,
         "invariant",
@@ -293,7 +299,7 @@ PROFILED = [
     (
         profile(
             "Target", "Observation",
-            {"path": "Observation.subject", "type": [{"code": "Reference", "targetProfile": ["http://hl7.org/fhir/StructureDefinition/Group"]}]},
+            {"path": "Observation.subject", "type": [{"code": "Reference", "targetProfile": [GROUP]}]},
         ),
         OBSERVATION,
         "profile-target",
@@ -320,7 +326,7 @@ KEPT = [
     (sliced("openAtEnd", ("a", {})), identified("urn:x:a", "urn:x:z")),
     (profile("Type", "Observation", {"path": "Observation.valueQuantity", "min": 1}), OBSERVATION),
     (
-        profile("Pattern", "Observation", {"path": "Observation.code", "patternCodeableConcept": {"coding": [{"code": "718-7"}]}}),
+        profile("Pattern", "Observation", pattern("718-7")),
         OBSERVATION,
     ),
 ]  # fmt: skip

@@ -47,5 +47,6 @@ def test_a_bad_text_is_refused_with_its_place(text: bytes, says: str) -> None:
 
 
 def test_places_are_those_of_the_elements() -> None:
-    text = b'<Patient xmlns="http://hl7.org/fhir">\n <name>\n  <given value="a"/>\n  <given value="b"/>\n </name>\n</Patient>'
+    name = b"<name>\n  <given value='a'/>\n  <given value='b'/>\n </name>"
+    text = b'<Patient xmlns="http://hl7.org/fhir">\n ' + name + b"</Patient>"
     assert xml.places(text)[("name", 0, "given", 1)] == (4, 3)

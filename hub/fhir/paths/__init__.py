@@ -11,10 +11,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from hub.fhir.elements import resource_model
 from hub.fhir.paths import direct, types
 from hub.fhir.paths.compile import closure
 from hub.fhir.paths.parse import parse
-from hub.fhir.paths.scope import Env, Items, Scope, Terminology, type_info
+from hub.fhir.paths.scope import Env, Items, Scope, Terminology, resource_node, type_info
 from hub.fhir.paths.values import Node, Quantity, Temporal, TypeInfo, plain
 
 __all__ = ["Env", "Node", "Path", "Terminology", "compile"]
@@ -57,11 +58,8 @@ class Path:
 
     def items(self, value: Any, *, resource: Any = None, **env: Any) -> Items:
         """The collection itself: nodes and System values."""
-        model = self.root or ""
-        if isinstance(value, dict) and isinstance(value.get("resourceType"), str):
-            model = value["resourceType"]
-        focus = Node(value, model)
-        holder = focus if resource is None else Node(resource, str(resource.get("resourceType", "")))
+        focus = Node(value, resource_model(value) or self.root or "")
+        holder = focus if resource is None else resource_node(resource)
         return self.on(focus, Env(holder, **env))
 
     def on(self, focus: Node, env: Env) -> Items:

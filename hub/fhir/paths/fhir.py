@@ -68,12 +68,11 @@ def _local(scope: Scope, target: str) -> dict[str, Any] | None:
     """The contained resource that ``#id`` means; ``#`` is the container."""
     if not target.startswith("#"):
         return None
-    for holder in (scope.env.root, scope.env.resource):
-        if target == "#":
-            return dict(holder.value)
-        for contained in holder.value.get("contained", ()):
-            if isinstance(contained, dict) and contained.get("id") == target[1:]:
-                return contained
+    if target == "#":
+        return dict(scope.env.root.value)
+    for node in member([scope.env.root, scope.env.resource], "contained"):
+        if type(node.value) is dict and node.value.get("id") == target[1:]:
+            return node.value
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from hub.errors import HubError
-from hub.fhir.elements import json_members, members, options, supertypes, type_of
+from hub.fhir.elements import json_members, members, options, resource_model, supertypes, type_of
 from hub.fhir.paths.values import Node, Quantity, Temporal, TypeInfo
 
 Items = list[Any]
@@ -97,7 +97,7 @@ def wrong(what: str) -> HubError:
 
 def resource_node(value: dict[str, Any], owner: Any = None, key: str | int = "") -> Node:
     """The node of a resource."""
-    return Node(value, str(value.get("resourceType", "")), None, owner, key)
+    return Node(value, resource_model(value), None, owner, key)
 
 
 def member(nodes: Items, name: str) -> Items:
@@ -141,7 +141,7 @@ def _append(value: dict[str, Any], key: str, model: str, found: Items) -> None:
 
 def _dynamic(value: Any, model: str) -> str:
     if model == "Resource":
-        return str(value.get("resourceType", "")) if type(value) is dict else ""
+        return resource_model(value)
     if model:
         return model
     if type(value) is bool:

@@ -12,6 +12,8 @@ from hub.fhir.validate import parts
 from hub.fhir.validate.report import Place, Report, Visit
 
 UCUM = "http://unitsofmeasure.org"
+MIME_TYPES = "http://hl7.org/fhir/ValueSet/mimetypes"
+_FORMATS = ("xml", "json", "ttl")  # short for MIME types in CapabilityStatement.format (R4 3.1.0.1.11)
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _MAXIMUM = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
 
@@ -75,6 +77,8 @@ def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: R
     if most and strength != "required":
         strength, value_set = "required", most[0]
     if strength not in ("required", "extensible") or not value_set:
+        return
+    if value_set.partition("|")[0] == MIME_TYPES and value in _FORMATS:
         return
     answers = [codes.validate_code(value_set, system, code) for system, code in pairs]
     if any(answers) or None in answers:

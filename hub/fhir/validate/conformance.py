@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub.fhir import json
-from hub.fhir.elements import is_primitive, options, supertypes, type_of
+from hub.fhir.elements import is_primitive, options, resource_model, supertypes, type_of
 from hub.fhir.paths.values import Node
 from hub.fhir.validate import codes, invariants, parts, slicing
 from hub.fhir.validate.profiles import Library, Shape
@@ -206,7 +206,7 @@ def _companion(place: Place) -> Place:
 
 def _node(value: Any, model: str, extra: Any) -> Node:
     if model == "Resource" and isinstance(value, dict):
-        return Node(value, str(value.get("resourceType", "")))
+        return Node(value, resource_model(value))
     return Node(value, model, extra)
 
 

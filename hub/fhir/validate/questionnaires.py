@@ -48,7 +48,7 @@ def check(visit: Visit, report: Report, library: Library, codes: Codes | None) -
     if questionnaire is None:
         report.add("questionnaire-unknown", (visit.place, "questionnaire"), url=canonical)
         return
-    finished = response.get("status") in _FINISHED
+    finished = parts.string(response, "status") in _FINISHED
     answered = _answers(response)
     run = _Run(report, codes, finished, answered)
     run.items(parts.objects(questionnaire, "item"), _items(response, visit.place), visit.place)

@@ -111,7 +111,7 @@ def _matches(run: Conformance, shape: Shape, row: dict[str, str], item: Item, pr
 
 def _valued(run: Conformance, rules: dict[str, Any], nodes: list[Node], item: Item, path: str) -> bool:
     """Discriminators value and pattern: a value has the fixed or pattern value, or a code of the required binding."""
-    urls = [str(url).partition("|")[0] for one in rules.get("type", ()) for url in one.get("profile", ())]
+    urls = _profiles(rules)
     if path == "url" and item.node.model == "Extension" and urls:
         return item.node.value.get("url") in urls
     constants = [(key, wanted) for key, wanted in rules.items() if key.startswith(("fixed", "pattern"))]
@@ -127,36 +127,40 @@ def _valued(run: Conformance, rules: dict[str, Any], nodes: list[Node], item: It
 
 
 def _rules_at(run: Conformance, shape: Shape, path: str) -> dict[str, Any]:
-    """The rules of a slice at its discriminator's path, through the profiles of the types on the way.
+    """The rules of a slice at its discriminator's path, through the profiles of the types and the slices on the way.
 
     A pattern or fixed value above the path counts with the part that the path names.
     """
-    rules, constant = dict(shape.rules), _constant(shape.rules)
-    current: Shape | None = shape
-    for match in _STEP.finditer(path):
-        name = "extension" if match[1] else match[3]
-        if name is None:
-            continue
-        constant = constant.get(name) if isinstance(constant, dict) else None
-        constant = constant[0] if isinstance(constant, list) and len(constant) == 1 else constant
-        found = None if current is None else _child(run, current, name, match[1])
-        rules = dict(found.rules) if found is not None else {}
-        if found is None and name == "url" and current is not None:
-            rules = {"type": current.rules.get("type", ())}
-        own = _constant(rules)
-        if own is None and constant is not None:
-            rules["pattern"] = constant
-        elif own is not None:
-            constant = own
-        current = found
-    return rules
+    steps = [("extension" if match[1] else match[3], match[1] or "") for match in _STEP.finditer(path)]
+    return _along(run, shape, [step for step in steps if step[0] is not None], None)
+
+
+def _along(run: Conformance, shape: Shape | None, steps: list[tuple[str, str]], constant: Any) -> dict[str, Any]:
+    rules = dict(shape.rules) if shape is not None else {}
+    own = _constant(rules)
+    if own is None and constant is not None:
+        rules["pattern"] = constant
+    constant = constant if own is None else own
+    if not steps:
+        return rules
+    (name, url), *rest = steps
+    inner = constant.get(name) if isinstance(constant, dict) else None
+    inner = inner[0] if isinstance(inner, list) and len(inner) == 1 else inner
+    candidates: list[Shape] = [] if shape is None else _children(run, shape, name, url)
+    if not candidates and name == "url":  # an Extension is told by the profile of its type
+        return {"type": rules.get("type", ())} if inner is None else {"pattern": inner}
+    if not candidates:
+        return _along(run, None, rest, inner)
+    outcomes = [_along(run, candidate, rest, inner) for candidate in candidates]
+    return next((found for found in outcomes if _constant(found) is not None), outcomes[0])
 
 
 def _constant(rules: dict[str, Any]) -> Any:
     return next((value for key, value in rules.items() if key.startswith(("fixed", "pattern"))), None)
 
 
-def _child(run: Conformance, shape: Shape, name: str, url: str | None) -> Shape | None:
+def _children(run: Conformance, shape: Shape, name: str, url: str) -> list[Shape]:
+    """The shapes a step can mean: the child and its slices; of an extension the slice with that url."""
     found = shape.children.get(name)
     if found is None:
         for one in shape.rules.get("type", ()):
@@ -164,12 +168,15 @@ def _child(run: Conformance, shape: Shape, name: str, url: str | None) -> Shape 
                 profiled = run.library.shape(canonical)
                 if profiled is not None and name in profiled.children:
                     found = profiled.children[name]
-    if found is not None and url:
-        for candidate in found.slices.values():
-            urls = [str(one) for kind in candidate.rules.get("type", ()) for one in kind.get("profile", ())]
-            if url in urls:
-                return candidate
-    return found
+    if found is None:
+        return []
+    if not url:
+        return [found, *found.slices.values()]
+    return [one for one in found.slices.values() if url in _profiles(one.rules)]
+
+
+def _profiles(rules: dict[str, Any]) -> list[str]:
+    return [str(url).partition("|")[0] for kind in rules.get("type", ()) for url in kind.get("profile", ())]
 
 
 def _nodes(run: Conformance, path: str, item: Item) -> list[Node]:
