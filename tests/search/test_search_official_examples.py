@@ -142,7 +142,8 @@ def questions(type: str, id: str, parameter: Parameter, entry: Term | Range) -> 
 def test_stores_find_what_the_naive_evaluator_finds(store: Store, examples: list[dict[str, Any]]) -> None:
     world: dict[tuple[str, str], Entries] = {}
     moment = Range("_lastUpdated", NOW, NOW + 1000)
-    chosen = [one for one in examples[::3] if len(one.get("id", "x" * 65)) <= 64]
+    sound = [one for one in examples if len(one.get("id", "x" * 65)) <= 64 and len(json.encode(one)) < 1_000_000]
+    chosen = sound[::3]
     for start in range(0, len(chosen), 200):
 
         def work(tx: Transaction, some: list[dict[str, Any]] = chosen[start : start + 200]) -> None:
