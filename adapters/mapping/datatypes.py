@@ -527,6 +527,23 @@ def _number(run: Run, text: str, level: int) -> Any:
     return conversions.string(" ".join(word for word in words if word), run.circumstances)
 
 
+_COMPARED = re.compile(r"(<=|>=|<|>)?\s*(.+)$")
+
+
+def _measured(run: Run, text: str, level: int) -> Any:
+    """NM as a Quantity; ``<5``, which many laboratories send though it is an SN, with its comparator."""
+    match = _COMPARED.match(run.delimiters.unescape(text, run.codec).strip())
+    number = conversions.decimal(match[2], run.circumstances) if match else None
+    if match is None or number is None:
+        return NOTHING
+    return {"comparator": match[1], "value": number} if match[1] else {"value": number}
+
+
+def _unmeasured(run: Run, text: str, level: int) -> Any:
+    """NM that holds no number, as a text: a result is not lost for its type."""
+    return _words(run, text, level) if _measured(run, text, level) is NOTHING else NOTHING
+
+
 def _media_type(main: int, sub: int) -> Build:
     """MIME type of ED and RP: type of data and its subtype (tables HL70191, HL70291)."""
 
@@ -579,6 +596,6 @@ BUILT_IN: dict[str, Build] = {
     "facility[uri]": _facility, "any[string]": _words, "XTN[number]": _number,
     "ED[mime]": _media_type(2, 3), "RP[mime]": _media_type(3, 4), "ED[base64]": _data,
     "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal),
-    "MO[currency]": _money(2, conversions.code), "ID[code]": _primitive(conversions.code),
+    "MO[currency]": _money(2, conversions.code), "ID[code]": _primitive(conversions.code), "NM[Quantity]": _measured, "NM[string]": _unmeasured,
 }  # fmt: skip
 """Maps that are no tables."""

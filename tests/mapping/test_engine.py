@@ -121,7 +121,7 @@ def test_a_value_that_is_none_is_left_out_and_told() -> None:
         + "\rPID|1||7||||1 May\rOBR|1||F|1^a^LN\rOBX|1|NM|1^x^LN||<5||||||F\r"
     )
     outcome = translate(parse(raw.encode()), "Asia/Shanghai").mapped
-    assert [(one.at, one.value) for one in outcome.problems] == [("PID-7", "1 May"), ("OBX-5", "<5")]
+    assert [(one.at, one.value) for one in outcome.problems] == [("PID-7", "1 May")]
     assert all("birthDate" not in one for one in outcome.resources)
 
 
@@ -166,3 +166,19 @@ def test_of_two_types_of_a_choice_the_first_stays() -> None:
     ][0]
     assert found["occurrenceDateTime"] == "2026-11-20"
     assert "occurrencePeriod" not in found
+
+
+@pytest.mark.parametrize(
+    ("sent", "element", "value"),
+    [
+        ("<5", "valueQuantity", {"comparator": "<", "value": 5, "unit": "g"}),
+        (">= 7", "valueQuantity", {"comparator": ">=", "value": 7, "unit": "g"}),
+        ("haemolysed", "valueString", "haemolysed"),
+        ("1~2", "component", 2),
+    ],
+)
+def test_a_number_that_is_none_is_kept(sent: str, element: str, value: object) -> None:
+    found = mapped("ORU^R01", "PID|1||7", "OBR|1||F|1^a^LN", f"OBX|1|NM|1^x^LN||{sent}|g|||||F")["Observation"][0]
+    got = found[element]
+    assert (len(got) if isinstance(got, list) else got) == value
+    assert sum(name.startswith("value") for name in found) <= 1
