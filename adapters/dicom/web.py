@@ -21,7 +21,7 @@ from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS
 from hub.errors import HubError
 from hub.services.context import Context
 from hub.services.doors import Doors
-from hub.services.imaging import Imaging
+from hub.services.imaging import MAX_INSTANCES, Imaging
 from hub.services.imaging_index import ATTRIBUTES, Level, Row
 
 PREFIX = "/dicom-web"
@@ -98,8 +98,7 @@ class Web:
         """Search transaction: studies, series or instances as application/dicom+json."""
         _acceptable(request, DICOM_JSON, "application/json")
         keys, include, limit, offset, warning = _parameters(request)
-        within = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID"}
-        keys += [(within[name], uid) for name, uid in request.path_params.items()]
+        keys += _keys(request.path_params)
         above = not request.path_params or "all" in include
         answers = query.search(
             self._imaging, self._context(request), level, keys, above=above, limit=limit, offset=offset
@@ -151,8 +150,14 @@ class Web:
     def metadata(self, request: Request) -> Response:
         """Retrieve metadata transaction: DICOM JSON, bulk data by reference."""
         _acceptable(request, DICOM_JSON, "application/json")
-        answers = [row["attributes"] for row in self._rows(request)]
-        return Response(_json(answers), media_type=DICOM_JSON, headers=HEADERS)
+        path, context = request.path_params, self._context(request)
+        if "instance" in path:
+            self._imaging.instance(context, path["study"], path["series"], path["instance"])
+        found = self._imaging.metadata(context, _keys(path))
+        if not found:
+            raise HubError("not-found", "there is nothing with this UID")
+        body = b"[" + b",".join(found) + b"]"
+        return Response(body, media_type=DICOM_JSON, headers=HEADERS)
 
     def bulk_data(self, request: Request) -> Response:
         """Retrieve bulk data: the bytes a BulkDataURI of the metadata refers to."""
@@ -236,16 +241,19 @@ class Web:
         path, context = request.path_params, self._context(request)
         if "instance" in path:
             return [self._imaging.instance(context, path["study"], path["series"], path["instance"])]
-        keys = [("StudyInstanceUID", path["study"])]
-        if "series" in path:
-            keys.append(("SeriesInstanceUID", path["series"]))
-        rows = self._imaging.find(context, "instance", keys, limit=1_000_000)
+        rows = self._imaging.find(context, "instance", _keys(path), limit=MAX_INSTANCES)
         if not rows:
             raise HubError("not-found", f"there is no {'series' if 'series' in path else 'study'} with this UID")
         return rows
 
 
 _PARENT_TAGS = frozenset(attribute.tag for attribute in ATTRIBUTES) | {"00080056"}
+
+
+def _keys(path: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Matching keys of the UIDs in a path."""
+    names = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+    return [(names[name], uid) for name, uid in path.items() if name in names]
 
 
 def _url(base: str, level: Level, answer: dict[str, Any]) -> str:

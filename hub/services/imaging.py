@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+import msgspec
+
 from hub.errors import HubError
 from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Order, Query, Term, both
 from hub.services.context import Context
@@ -33,13 +35,14 @@ from hub.services.imaging_index import (
     decode,
     encode,
     entries,
-    fits,
-    inexact,
+    fitting,
     instance_entries,
     pick,
     row_id,
+    row_ids,
     study_entries,
     text,
+    wildcards,
 )
 from hub.services.imaging_studies import StudyClock
 from hub.store.protocol import Blobs, Item, Put, Reader, Store, Transaction, Version
@@ -49,7 +52,7 @@ TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstan
 STEP = "DicomProcedureStep"
 CONFLICTS, FINDINGS = "imaging-conflicts", "imaging-findings"
 """Queues: other bytes under a SOP Instance UID that is taken; a study under two patients."""
-MAX_ROWS = 10_000
+MAX_ROWS, MAX_INSTANCES = 10_000, 1_000_000
 ORDER: dict[str, tuple[Order, ...]] = {"study": (Order("StudyDate", True, "range"), Order("StudyInstanceUID"))}
 """Studies newest first; series and instances, whose rows do not change, as they came."""
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -75,6 +78,12 @@ class Instance:
     issuer: str
     issuer_name: str
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+class _Stored(msgspec.Struct):
+    """An instance row of which only the attributes are wanted, as they stand in the text."""
+
+    attributes: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,22 @@ class Imaging:
         HubError("parameter-value") for a malformed date or time.
         """
         del context  # the access decision is AND-ed here
+        where, own = self._where(level, keys)
+        if not wildcards(own):
+            return [decode(version) for version in self._versions(level, where, offset + limit)[offset:]]
+        return fitting(self._versions(level, where, MAX_ROWS), own)[offset : offset + limit]
+
+    def metadata(self, context: Context, keys: Iterable[tuple[str, str]]) -> list[bytes]:
+        """The attributes of the matching instances as the JSON they are stored in; keys without wildcards."""
+        del context
+        where, _ = self._where("instance", keys)
+        versions = self._versions("instance", where, MAX_INSTANCES)
+        return [bytes(msgspec.json.decode(version.text, type=_Stored).attributes) for version in versions]
+
+    def _where(
+        self, level: Level, keys: Iterable[tuple[str, str]]
+    ) -> tuple[list[Expression], list[tuple[Attribute, str]]]:
+        """The query of a level, keys of the levels above resolved; and the level's own keys."""
         by_level: dict[Level, list[tuple[Attribute, str]]] = {name: [] for name in LEVELS}
         for keyword, value in keys:
             attribute = BY_KEYWORD.get(keyword)
@@ -264,29 +289,20 @@ class Imaging:
         where: list[Expression] = []
         for above in LEVELS[: LEVELS.index(level)]:
             if by_level[above]:
-                parents = self._rows(above, [*where, *compiled(by_level[above])], by_level[above], MAX_ROWS, 0)
-                where = [Match(above, In(tuple(row["id"] for row in parents)))]
-        return self._rows(level, [*where, *compiled(by_level[level])], by_level[level], limit, offset)
+                versions = self._versions(above, [*where, *compiled(by_level[above])], MAX_ROWS)
+                if len(versions) == MAX_ROWS:
+                    raise HubError("too-costly", f"more than {MAX_ROWS} rows of {above} level match; narrow the query")
+                where = [Match(above, In(tuple(row_ids(versions, by_level[above]))))]
+        return [*where, *compiled(by_level[level])], by_level[level]
 
-    def _rows(
-        self, level: Level, where: Sequence[Expression], keys: Sequence[tuple[Attribute, str]], limit: int, offset: int
-    ) -> list[Row]:
-        patterns = [
-            (attribute.tag, value)
-            for attribute, value in keys
-            if attribute.match in ("exact", "text") and inexact(value)
-        ]
-        most = MAX_ROWS if patterns else offset + limit
-        query = Query((TYPE[level],), both(*where), ORDER.get(level, ()), (DATABASE,), limit=most)
-        rows = [decode(found.version) for found in self._store.find(query)]
-        if patterns:
-            rows = [row for row in rows if all(fits(row["attributes"].get(tag, {}), value) for tag, value in patterns)]
-        return rows[offset : offset + limit]
+    def _versions(self, level: Level, where: Sequence[Expression], limit: int) -> list[Version]:
+        query = Query((TYPE[level],), both(*where), ORDER.get(level, ()), (DATABASE,), limit=limit)
+        return [found.version for found in self._store.find(query)]
 
     def below(self, level: Level, study: str, series: str = "") -> list[Row]:
         """All series or instance rows of a study row or a series row, by id."""
         where = Match("series", Equals(series)) if series else Match("study", Equals(study))
-        found = self._store.find(Query((TYPE[level],), where, databases=(DATABASE,), limit=1_000_000))
+        found = self._store.find(Query((TYPE[level],), where, databases=(DATABASE,), limit=MAX_INSTANCES))
         return [decode(row.version) for row in found]
 
     def counts(self, level: Level, study: str, series: str = "") -> int:

@@ -200,6 +200,26 @@ def fits(element: dict[str, Any], value: str) -> bool:
     return any(pattern.fullmatch(fold(found)) for found in texts(element) for pattern in patterns)
 
 
+Keys = Sequence[tuple[Attribute, str]]
+
+
+def wildcards(keys: Keys) -> list[tuple[str, str]]:
+    """Tag and value of the keys with a wildcard: the index finds more than they mean."""
+    return [(key.tag, value) for key, value in keys if key.match in ("exact", "text") and inexact(value)]
+
+
+def fitting(versions: Sequence[Version], keys: Keys) -> list[Row]:
+    """The rows that meet the wildcards of these keys."""
+    patterns = wildcards(keys)
+    rows = [decode(version) for version in versions]
+    return [row for row in rows if all(fits(row["attributes"].get(tag, {}), value) for tag, value in patterns)]
+
+
+def row_ids(versions: Sequence[Version], keys: Keys) -> list[str]:
+    """Ids of the rows that meet the wildcards; nothing is decoded when there are none."""
+    return [row["id"] for row in fitting(versions, keys)] if wildcards(keys) else [row.id for row in versions]
+
+
 def matches(held: dict[str, Any], key: dict[str, Any]) -> bool:
     """Whether a DICOM JSON element meets a key of the same VR, without an index."""
     values, vr = texts(held), key["vr"]
