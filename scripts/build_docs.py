@@ -28,6 +28,8 @@ def cli_page() -> str:
     def walk(group: Any, words: tuple[str, ...]) -> None:
         for name, command in sorted(group.commands.items()):
             if hasattr(command, "commands"):
+                if command.invoke_without_command:
+                    describe(command, " ".join((*words, name)))
                 walk(command, (*words, name))
             else:
                 describe(command, " ".join((*words, name)))
@@ -83,8 +85,13 @@ def errors_page() -> str:
         "| name | HTTP | issue code | retry | inbound message | HL7 v2 | DICOM |\n|---|---|---|---|---|---|---|",
     ]
     for name, error in ERRORS.items():
-        words = [" ".join(value for key, value in rows.get(name, {}).items() if key != "name" and value) for rows in (ack, status)]
-        lines.append(f"| `{name}` | {error.http} | {error.issue} | {error.retry} | {error.inbound} | {plain(words[0])} | {plain(words[1])} |")
+        words = [
+            " ".join(value for key, value in rows.get(name, {}).items() if key != "name" and value)
+            for rows in (ack, status)
+        ]
+        lines.append(
+            f"| `{name}` | {error.http} | {error.issue} | {error.retry} | {error.inbound} | {plain(words[0])} | {plain(words[1])} |"
+        )
     return "\n".join(lines) + "\n"
 
 

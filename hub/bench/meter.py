@@ -1,4 +1,4 @@
-"""What one measurement says: rate, refusals, latency, and the server's CPU time an item, which a noisy machine distorts less."""
+"""What one measurement says: rate, refusals, latency, and the server's CPU time an item (noise distorts that less)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Meter:
         self._began, self._cpu = time.perf_counter(), self._seconds()
 
     def figures(self, latencies: Sequence[float], good: int, weight: int = 1) -> dict[str, float]:
-        """The interval's figures: ``good`` answers of ``len(latencies)``, each worth ``weight`` items; latencies in seconds."""
+        """The interval's figures: ``good`` of the answers, each worth ``weight`` items; latencies in seconds."""
         took = time.perf_counter() - self._began
         ordered = sorted(latencies) or [0.0]
         result = {

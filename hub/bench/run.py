@@ -123,7 +123,7 @@ def measure(
         "details": details,
         "seconds": seconds,
         "store": store or "sqlite",
-        "machine": f"{platform.machine()} {os.cpu_count()} cpus, Python {platform.python_version()}, {platform.system()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cpus, Python {platform.python_version()}",
         "load": [round(one, 2) for one in os.getloadavg()],
         "versions": {name: version(name) for name in VERSIONS},
     }

@@ -22,6 +22,8 @@ def verbs() -> dict[str, Any]:
     def walk(group: Any, words: tuple[str, ...]) -> None:
         for name, command in group.commands.items():
             if hasattr(command, "commands"):
+                if command.invoke_without_command:
+                    found[" ".join((*words, name))] = command
                 walk(command, (*words, name))
             else:
                 found[" ".join((*words, name))] = command
@@ -56,7 +58,9 @@ def test_the_settings_file_shows_every_default() -> None:
 
 def commands(file: str) -> list[str]:
     text = (ROOT / file).read_text(encoding="utf-8")
-    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines() if line.strip()]
+    return [
+        line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines() if line.strip()
+    ]
 
 
 @pytest.mark.parametrize("command", commands("README.md"))
@@ -66,12 +70,16 @@ def test_readme_commands_exist(command: str) -> None:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         return
     assert words[0] == ".venv/bin/hub"
-    name = next(verb for verb in sorted(verbs(), key=len, reverse=True) if " ".join(["hub", *words[1:]]).startswith(verb))
+    name = next(
+        verb for verb in sorted(verbs(), key=len, reverse=True) if " ".join(["hub", *words[1:]]).startswith(verb)
+    )
     options = {option for parameter in verbs()[name].params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md"), key=str) + [ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs").rglob("*.md"), key=str) + [ROOT / "README.md"], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
