@@ -15,7 +15,8 @@ from adapters.hl7v2 import ack
 from adapters.hl7v2.message import Message, Segment, header_of, parse, path
 from adapters.mapping import conversions, tables
 from adapters.mapping.conversions import Circumstances
-from adapters.mapping.engine import Engine, Mapped, Run
+from adapters.mapping.engine import Engine, Mapped
+from adapters.mapping.run import Run
 from hub.errors import HubError
 from hub.fhir.ids import NAMESPACE
 from hub.services.inbox import Inbound, Interpretation, Settled
@@ -26,7 +27,7 @@ ENVELOPE = {"MSH", "EVN"}
 
 
 class Positions:
-    """Reads positions of the condition language in the segments in view (``adapters.mapping.datatypes.Reader``)."""
+    """Reads positions of the condition language in the segments in view (``adapters.mapping.compiler.Reader``)."""
 
     def value(self, position: str) -> Callable[[Run], str]:
         """``PID-3[2].4.2`` of the latest PID in view; a bare segment name is its own text."""

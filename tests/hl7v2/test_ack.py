@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from adapters.hl7v2 import ack
-from adapters.hl7v2.message import Delimiters, Segment, header_of, parse
+from adapters.hl7v2.delimiters import Delimiters
+from adapters.hl7v2.message import Segment, header_of, parse
 from hub.errors import ERRORS, HubError
 
 HEAD = (

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.hl7v2.message import Delimiters, Message, header_of, parse, path
+from adapters.hl7v2.delimiters import Delimiters
+from adapters.hl7v2.message import Message, header_of, parse, path
 from hub.errors import HubError
 
 HEAD = b"MSH|^~\\&|HIS|A|HUB|R|20261120||ADT^A01|1|P|2.5.1\r"

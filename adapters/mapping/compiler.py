@@ -1,31 +1,24 @@
 """Compiles segment and data type tables into closures that fill FHIR elements.
 
-An attribute is an element path: ``gender``, ``name.family``, ``identifier[1]`` (a new list element for every repetition
-of the field; rows of the same number and repetition fill the same one), ``contact[0].name`` (one element for the whole
-segment). A map is another table (``CX[Identifier]``), or a conversion by the FHIR type of the row.
+A map is another table (``CX[Identifier]``) or a reading of ``adapters.mapping.fields``; a row without one is converted by
+its FHIR type.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.mapping import conversions
 from adapters.mapping.condition import Count, Grammar, Test, Value, switch
-from adapters.mapping.tables import CodeMap, Row, Tables
+from adapters.mapping.element import Put, setter
+from adapters.mapping.fields import BUILT_IN, NOTHING, NULL, Build, elsewhere, primitive, referring, translating
+from adapters.mapping.tables import Row, Tables
 
 if TYPE_CHECKING:
-    from adapters.mapping.engine import Entry, Run, Segment
+    from adapters.mapping.run import Entry, Run, Segment
 
-NULL = '""'
-NOTHING = object()
-"""A code table's word for: known, and without an equivalent. The element is left out without complaint."""
-Build = Callable[["Run", str, int], Any]
-"""A data type: (run, text as sent, level 0 = components, 1 = subcomponents) -> element or None."""
-Put = Callable[[dict[str, Any], dict[tuple[Any, ...], Any], int, Any], None]
-"""Set a value in (root, scope, repetition)."""
 Operation = Callable[["Run", str, int, dict[str, Any], dict[tuple[Any, ...], Any]], bool]
 """One row of a data type table: (run, text, level, element, scope) -> whether it put more than a constant."""
 FieldOperation = Callable[["Run", "Entry", str, int], None]
@@ -42,74 +35,6 @@ class Reader(Protocol):
 
     def count(self, position: str) -> Callable[[Run], int]:
         """The number of repetitions at ``OBX-5``."""
-
-
-_STEP = re.compile(r"(_?[A-Za-z]+)(?:\[(\d+)])?$")
-
-
-def setter(attribute: str) -> Put:
-    """Compile an element path. ValueError if it is none."""
-    steps: list[tuple[str, int | None]] = []
-    for part in attribute.split("."):
-        match = _STEP.match(part)
-        if match is None:
-            raise ValueError(f"{attribute!r} is not an element path")
-        steps.append((match[1], int(match[2]) if match[2] else None))
-    paths = [".".join(f"{name}[{slot}]" for name, slot in steps[: depth + 1]) for depth in range(len(steps))]
-    name, slot = steps[-1]
-    put = _member(name) if slot is None else _item(name, slot, paths[-1])
-    for (name, slot), path in zip(steps[-2::-1], paths[-2::-1], strict=True):
-        put = _into(name, put) if slot is None else _into_item(name, slot, path, put)
-    return put
-
-
-def _member(name: str) -> Put:
-    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
-        present = root.get(name)
-        if present is not None and isinstance(present, dict) and isinstance(value, dict):
-            present.update(value)
-        else:
-            root[name] = value
-
-    return put
-
-
-def _item(name: str, slot: int, path: str) -> Put:
-    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
-        place = (path, repetition if slot else 0, id(root))
-        element = scope.get(place)
-        if element is not None and isinstance(element, dict) and isinstance(value, dict):
-            element.update(value)
-            return
-        items = root.get(name)
-        if items is None:
-            root[name] = [value]
-        elif value in items:
-            value = items[items.index(value)]
-        else:
-            items.append(value)
-        scope[place] = value
-
-    return put
-
-
-def _into(name: str, inner: Put) -> Put:
-    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
-        inner(root.setdefault(name, {}), scope, repetition, value)
-
-    return put
-
-
-def _into_item(name: str, slot: int, path: str, inner: Put) -> Put:
-    def put(root: dict[str, Any], scope: dict[tuple[Any, ...], Any], repetition: int, value: Any) -> None:
-        place = (path, repetition if slot else 0, id(root))
-        element = scope.get(place)
-        if element is None:
-            element = scope[place] = {}
-            root.setdefault(name, []).append(element)
-        inner(element, scope, repetition, value)
-
-    return put
 
 
 class Compiler:
@@ -255,17 +180,17 @@ class Compiler:
             build = self.datatype(row.map)
             reference = re.match(r"Reference\((\w+)\)$", row.type)
             if reference:
-                return _referring(build, reference[1])
+                return referring(build, reference[1])
         elif row.type in conversions.PRIMITIVES:
-            build = _primitive(conversions.PRIMITIVES[row.type])
+            build = primitive(conversions.PRIMITIVES[row.type])
         elif row.type == "CodeSystem":
-            build = _primitive(conversions.coding_system)
+            build = primitive(conversions.coding_system)
         else:
             raise ValueError(f"no conversion gives a {row.type!r}")
         if row.vocabulary:
             if row.vocabulary not in self._tables.codes:
                 raise ValueError(f"there is no code table {row.vocabulary!r}")
-            build = _translating(build, self._tables.codes[row.vocabulary], row.type)
+            build = translating(build, self._tables.codes[row.vocabulary], row.type)
         return build
 
     def datatype(self, name: str) -> Build:
@@ -274,7 +199,7 @@ class Compiler:
             return BUILT_IN[name]
         if ":" in name:
             position, _, name = name.partition(":")
-            return _elsewhere(position, self.datatype(name))
+            return elsewhere(position, self.datatype(name))
         if name not in self._types:
             if name not in self._tables.datatypes:
                 raise ValueError(f"there is no data type table {name!r}")
@@ -406,196 +331,3 @@ def _literal(row: Row) -> Any:
     if text.lstrip("-").isdigit():
         return int(text)
     raise ValueError(f"{text!r} is not an assignment")
-
-
-def _primitive(convert: conversions.Convert) -> Build:
-    def build(run: Run, text: str, level: int) -> Any:
-        delimiters = run.delimiters
-        if level == 0 and delimiters.component in text:
-            text = text.split(delimiters.component, 1)[0]
-        if level <= 1 and delimiters.subcomponent and delimiters.subcomponent in text:
-            text = text.split(delimiters.subcomponent, 1)[0]
-        if delimiters.escape and delimiters.escape in text:
-            text = delimiters.unescape(text, run.codec)
-        return convert(text, run.circumstances)
-
-    return build
-
-
-def _elsewhere(position: str, build: Build) -> Build:
-    """``OBX-3:CWE[CodeableConcept]``: a field, or component, of the segment under way or of another in view."""
-    match = re.match(r"([A-Z][A-Z0-9]{2})-(\d+)(?:\.(\d+))?$", position)
-    if match is None:
-        raise ValueError(f"{position!r} is not a field")
-    name, field, component = match[1], int(match[2]), int(match[3] or 0)
-
-    def read(run: Run, text: str, level: int) -> Any:
-        segment = run.segment if run.segment.name == name else run.latest.get(name)
-        fields = segment.fields if segment is not None else ()
-        piece = fields[field] if field < len(fields) else ""
-        if run.delimiters.repetition:
-            piece = piece.split(run.delimiters.repetition, 1)[0]
-        if component:
-            parts = piece.split(run.delimiters.component)
-            piece = parts[component - 1] if component <= len(parts) else ""
-        return build(run, piece, 1 if component else 0) if piece and piece != NULL else NOTHING
-
-    return read
-
-
-def _referring(build: Build, type: str) -> Build:
-    """A reference to the resource that a field describes; the same text is the same resource, looked at once."""
-
-    def refer(run: Run, text: str, level: int) -> Any:
-        known = run.referred.get((build, text))
-        if known is None:
-            content = build(run, text, level)
-            reference = None if content is None else run.refer(type, content)
-            known = run.referred[build, text] = reference or {}
-        return dict(known) if known else None
-
-    return refer
-
-
-def _translating(build: Build, table: CodeMap, type: str) -> Build:
-    """Codes by table. For ``code`` and ``Coding`` the target; for CodeableConcept the target beside the original."""
-
-    def translate(run: Run, text: str, level: int) -> Any:
-        value = build(run, text, level)
-        if value is None:
-            return None
-        if isinstance(value, str):
-            found = table.codes.get(value) or table.codes.get("*")
-            if not found:
-                return None
-            return value if found[0].code == "=" else found[0].code or NOTHING
-        codings = value.get("coding", [value]) if type == "CodeableConcept" else [value]
-        found = None
-        for coding in codings:
-            found = table.codes.get(coding.get("code", "")) or found
-            if "system" not in coding and "code" in coding and table.system:
-                coding["system"] = table.system
-        found = found or table.codes.get("*")
-        if type == "CodeableConcept":
-            present = {(coding.get("system"), coding.get("code")) for coding in codings}
-            added = [_coding(code) for code in found or () if (code.system, code.code) not in present]
-            return {**value, "coding": added + codings}
-        if type == "Coding":
-            return _coding(found[0]) if found else value
-        return found[0].code or NOTHING if found else None
-
-    return translate
-
-
-def _coding(code: Any) -> dict[str, str]:
-    names = (("system", code.system), ("code", code.code), ("display", code.display))
-    return {name: value for name, value in names if value}
-
-
-def _authority(*places: int) -> Build:
-    """An assigning authority as Identifier.system: its namespace, universal id and type at these components."""
-
-    def build(run: Run, text: str, level: int) -> Any:
-        delimiters = run.delimiters
-        delimiter = delimiters.component if level == 0 else delimiters.subcomponent if level == 1 else ""
-        parts = text.split(delimiter) if delimiter else [text]
-        names = [delimiters.unescape(parts[place - 1], run.codec) if place <= len(parts) else "" for place in places]
-        return conversions.authority(names[0], names[1], names[2], run.circumstances)
-
-    return build
-
-
-def _facility(run: Run, text: str, level: int) -> Any:
-    """The system of identifiers whose sender names no authority."""
-    return conversions.authority("", "", "", run.circumstances)
-
-
-def _words(run: Run, text: str, level: int) -> Any:
-    """Any field as one text, its components joined by blanks."""
-    delimiters = run.delimiters
-    for delimiter in (delimiters.component, delimiters.subcomponent):
-        if delimiter and delimiter in text:
-            text = " ".join(part for part in text.split(delimiter) if part)
-    return conversions.string(delimiters.unescape(text, run.codec), run.circumstances)
-
-
-def _number(run: Run, text: str, level: int) -> Any:
-    """XTN: ``+country area local Xextension`` of those that are there."""
-    parts = [*text.split(run.delimiters.component), *[""] * 8]
-    country, area, local, extension = (run.delimiters.unescape(part, run.codec).strip() for part in parts[4:8])
-    words = (f"+{country.lstrip('+')}" if country else "", area, local, f"X{extension}" if extension else "")
-    return conversions.string(" ".join(word for word in words if word), run.circumstances)
-
-
-_COMPARED = re.compile(r"(<=|>=|<|>)?\s*(.+)$")
-
-
-def _measured(run: Run, text: str, level: int) -> Any:
-    """NM as a Quantity; ``<5``, which many laboratories send though it is an SN, with its comparator."""
-    match = _COMPARED.match(run.delimiters.unescape(text, run.codec).strip())
-    number = conversions.decimal(match[2], run.circumstances) if match else None
-    if match is None or number is None:
-        return NOTHING
-    return {"comparator": match[1], "value": number} if match[1] else {"value": number}
-
-
-def _unmeasured(run: Run, text: str, level: int) -> Any:
-    """NM that holds no number, as a text: a result is not lost for its type."""
-    return _words(run, text, level) if _measured(run, text, level) is NOTHING else NOTHING
-
-
-def _media_type(main: int, sub: int) -> Build:
-    """MIME type of ED and RP: type of data and its subtype (tables HL70191, HL70291)."""
-
-    def build(run: Run, text: str, level: int) -> Any:
-        parts = [*text.split(run.delimiters.component), *[""] * 5]
-        kind, subtype = parts[main - 1].strip().lower(), parts[sub - 1].strip().lower()
-        if "/" in subtype:
-            return conversions.code(subtype, run.circumstances)
-        if kind in ("", "ap", "multipart") or kind not in MEDIA:
-            kind = "application"
-        return f"{kind}/{subtype}" if subtype and re.match(r"[\w.+-]+$", subtype) else None
-
-    return build
-
-
-MEDIA = {"application", "audio", "image", "text", "video", "model", "message", "multipart"}
-
-
-def _data(run: Run, text: str, level: int) -> Any:
-    """ED.5: base64 as it is, anything else packed; hexadecimal (ED.4 ``Hex``) is read first."""
-    encoding = run.parts[3].strip().lower() if len(run.parts) > 3 else ""
-    plain = run.delimiters.unescape(text, run.codec)
-    if encoding == "base64":
-        return conversions.base64(plain, run.circumstances)
-    try:
-        content = bytes.fromhex(plain) if encoding == "hex" else plain.encode("utf-8", "replace")
-    except ValueError:
-        return None
-    return base64.b64encode(content).decode("ascii")
-
-
-def _packed_text(run: Run, text: str, level: int) -> Any:
-    """A text as base64 of its UTF-8."""
-    plain = run.delimiters.unescape(text, run.codec)
-    return base64.b64encode(plain.encode("utf-8", "replace")).decode("ascii") or None
-
-
-def _money(place: int, convert: conversions.Convert) -> Build:
-    """A subcomponent of MO: amount or currency."""
-
-    def build(run: Run, text: str, level: int) -> Any:
-        parts = text.split(run.delimiters.subcomponent) if run.delimiters.subcomponent else [text]
-        return convert(parts[place - 1], run.circumstances) if place <= len(parts) and parts[place - 1] else None
-
-    return build
-
-
-BUILT_IN: dict[str, Build] = {
-    "HD[uri]": _authority(1, 2, 3), "EI[authority]": _authority(2, 3, 4), "CNN[authority]": _authority(9, 10, 11),
-    "facility[uri]": _facility, "any[string]": _words, "XTN[number]": _number,
-    "ED[mime]": _media_type(2, 3), "RP[mime]": _media_type(3, 4), "ED[base64]": _data,
-    "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal),
-    "MO[currency]": _money(2, conversions.code), "ID[code]": _primitive(conversions.code), "NM[Quantity]": _measured, "NM[string]": _unmeasured,
-}  # fmt: skip
-"""Maps that are no tables."""
