@@ -344,6 +344,18 @@ def test_a_profile_of_a_profile_has_both_demands() -> None:
     assert sorted(places) == ["Patient.photo", "Patient.telecom"]
 
 
+def test_a_profile_that_only_a_code_implies_warns() -> None:
+    pulse = changed(OBSERVATION, code={"coding": [{"system": "http://loinc.org", "code": "8867-4"}]})
+    assert ("profile-minimum", "Observation.category") in found(pulse)
+    lenient = Validator(definitions.load()).check(pulse).findings
+    assert {one.severity for one in lenient if one.rule.rule == "profile-minimum"} == {"warning"}
+
+
+def test_a_rule_can_be_eased() -> None:
+    eased = Validator(definitions.load(), severities={"binding-required": "warning"})
+    assert found(changed(PATIENT, gender="foo"), eased) == []
+
+
 def test_a_profile_that_is_asked_for_must_be_known() -> None:
     assert found(PATIENT, VALIDATOR, BASE + "None") == [("profile-unknown", "Patient")]
     assert found(changed(PATIENT, meta={"profile": [BASE + "None"]})) == []

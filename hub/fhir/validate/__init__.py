@@ -23,7 +23,7 @@ from hub.fhir.validate import (
 from hub.fhir.validate.codes import Codes
 from hub.fhir.validate.conformance import Conformance, Item
 from hub.fhir.validate.profiles import Library
-from hub.fhir.validate.report import Finding, Report, Visit
+from hub.fhir.validate.report import Finding, Report, Visit, rules
 from hub.fhir.validate.structure import Structure
 
 __all__ = ["Codes", "Finding", "Library", "Report", "Validator"]
@@ -44,6 +44,8 @@ VITAL_SIGNS = {
     "39156-5": "bmi",
     "85354-9": "bp",
 }
+
+_LENIENT = {name: "warning" for name, rule in rules().items() if rule.severity == "error"}
 
 
 def vital_signs(observation: dict[str, Any]) -> list[str]:
@@ -125,11 +127,17 @@ class Validator:
             self._conformance(visit, report).check(url, Item(Node(visit.value, visit.model), visit.place))
 
     def _profiles(self, visit: Visit, asked: Sequence[str], report: Report) -> None:
-        """meta.profile, the profiles asked for, and those that a vital sign's code implies."""
+        """meta.profile, the profiles asked for, and those that a vital sign's code implies.
+
+        What an implied profile finds is a warning, but for a strict check: nobody has claimed it.
+        """
         claimed = parts.strings(parts.object(visit.value, "meta"), "profile")
         wanted = dict.fromkeys((*asked, *claimed))
-        for url in vital_signs(visit.value) if visit.model == "Observation" else ():
-            wanted.setdefault(url)
+        implied = vital_signs(visit.value) if visit.model == "Observation" else []
+        for url in (url for url in implied if url not in wanted):
+            inner = report if self._strict else Report(severities=_LENIENT)
+            self._conformance(visit, inner).check(url, Item(Node(visit.value, visit.model), visit.place))
+            report.findings.extend(inner.findings if inner is not report else ())
         for url in wanted:
             structure = self.library.structure(url)
             if structure is None:
