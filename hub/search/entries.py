@@ -11,8 +11,8 @@ Variants of one parameter are parameters of their own, named here and nowhere el
 ``value||unit``           quantity: the number where this is the code in any other system, or the human unit
 ``component$code``        composite: entries of the last component, where the first component has this ``code``,
                           ``system|code`` or ``|code`` (no system) on the same element
-``medication.code``       reference to a contained resource: that resource's own entries, for a chain (R4 3.1.1.5.5);
-                          ``medication.`` has its type
+``medication.code``       reference to a contained resource, or resource in a Bundle: that resource's own entries, for a
+                          chain (R4 3.1.1.5.5); ``medication.`` has its type
 ========================  ============================================================================================
 """
 
@@ -49,7 +49,7 @@ class Sink:
     """Collects the entries of one resource without duplicates.
 
     ``bases`` are the addresses this server is known by; ``contained`` the (parameter, id) of references to contained
-    resources.
+    resources; ``nested`` the (parameter, resource) of resources found in a Bundle's entries.
     """
 
     bases: tuple[str, ...] = ()
@@ -57,6 +57,7 @@ class Sink:
     terms: dict[tuple[str, str, str], None] = field(default_factory=dict)
     ranges: dict[tuple[str, Number, Number], None] = field(default_factory=dict)
     contained: list[tuple[str, str]] = field(default_factory=list)
+    nested: list[tuple[str, Element]] = field(default_factory=list)
 
     def term(self, param: str, value: Any, system: Any = "") -> None:
         if isinstance(value, str) and value:
@@ -66,11 +67,15 @@ class Sink:
         if low <= high:
             self.ranges[param, low, high] = None
 
-    def entries(self) -> Entries:
+    def check(self) -> None:
+        """HubError("too-costly") above MAX_ENTRIES."""
         if len(self.terms) + len(self.ranges) > MAX_ENTRIES:
             raise HubError(
                 "too-costly", f"the resource has more than {MAX_ENTRIES} index entries; split it into several"
             )
+
+    def entries(self) -> Entries:
+        self.check()
         return Entries(tuple(Term(*one) for one in self.terms), tuple(Range(*one) for one in self.ranges))
 
 
@@ -200,6 +205,7 @@ def _uri(sink: Sink, param: str, value: Any) -> None:
 
 def _nested(sink: Sink, param: str, value: Element) -> None:
     """A resource inside another, as the first entry of a document or message Bundle (R4 3.1.1.4.12)."""
+    sink.nested.append((param, value))
     if isinstance(value.get("id"), str):
         sink.term(param, f"{value.get('resourceType')}/{value['id']}")
 

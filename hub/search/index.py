@@ -51,27 +51,30 @@ class Indexer:
                     step(sink, resource)
             for step in plan[""]:
                 step(sink, resource)
-            if sink.contained:
-                self._contained(sink, resource)
+            if sink.contained or sink.nested:
+                self._inner(sink, resource)
         except (AttributeError, TypeError, ValueError, KeyError) as error:
             raise HubError("structure", f"this is not the structure of {type}: {error}", type) from error
         return sink.entries()
 
-    def _contained(self, sink: Sink, resource: Resource) -> None:
-        """Entries of contained resources, under the parameters that refer to them."""
+    def _inner(self, sink: Sink, resource: Resource) -> None:
+        """Entries of contained and nested resources, under the parameters that refer to them."""
         within = {one.get("id"): one for one in resource.get("contained", ()) if "contained" not in one}
-        found: dict[str, Entries] = {}
-        for param, id in sink.contained:
-            inner = within.get(id)
-            if inner is None or inner.get("resourceType") not in self._registry.types:
-                continue
-            if id not in found:
-                found[id] = self.entries(inner)
-            sink.term(f"{param}.", inner["resourceType"])
-            for term in found[id].terms:
+        inner = [(param, within[id]) for param, id in dict.fromkeys(sink.contained) if id in within]
+        parameters = self._registry.of(resource["resourceType"])
+        known: dict[int, Entries] = {}
+        for param, one in (*sink.nested, *inner):
+            type = one.get("resourceType")
+            if param not in parameters or type not in parameters[param].targets:
+                continue  # a Bundle is no target: nesting ends here
+            if id(one) not in known:
+                known[id(one)] = self.entries(one)
+            sink.term(f"{param}.", type)
+            for term in known[id(one)].terms:
                 sink.term(f"{param}.{term.param}", term.value, term.system)
-            for range in found[id].ranges:
+            for range in known[id(one)].ranges:
                 sink.range(f"{param}.{range.param}", range.low, range.high)
+            sink.check()
 
     def references(self, resource: Resource, code: str) -> list[Term]:
         """The terms of one reference parameter, for ``_include``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from datetime import timedelta, timezone
 from typing import Any
@@ -128,6 +129,22 @@ def test_too_many_entries_are_refused() -> None:
     codings = [{"system": "s", "code": str(number)} for number in range(20_001)]
     with pytest.raises(HubError, match="too-costly"):
         indexer.entries({"resourceType": "Observation", "code": {"coding": codings}})
+
+
+def test_a_resource_within_many_references_is_indexed_once() -> None:
+    entry = [{"item": {"reference": "#p"}}] * 20_000
+    contained = [{"resourceType": "Patient", "id": "p", "name": [{"family": str(number)} for number in range(500)]}]
+    started = time.process_time()
+    found = indexer.entries({"resourceType": "List", "entry": entry, "contained": contained})
+    assert Term("item.family", "499", "499") in found.terms
+    assert time.process_time() - started < 2
+
+
+def test_bundles_in_bundles_end() -> None:
+    nested: dict[str, Any] = {"resourceType": "Composition", "title": "x"}
+    for _ in range(20):
+        nested = {"resourceType": "Bundle", "type": "document", "entry": [{"resource": nested}]}
+    assert len(indexer.entries(nested).terms) < 10
 
 
 def test_only_the_type_of_element_that_is_there_counts() -> None:
