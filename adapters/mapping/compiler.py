@@ -1,7 +1,7 @@
 """Compiles segment and data type tables into closures that fill FHIR elements.
 
-A map is another table (``CX[Identifier]``) or a reading of ``adapters.mapping.fields``; a row without one is converted by
-its FHIR type.
+A map is another table (``CX[Identifier]``) or a reading of ``adapters.mapping.fields``; a row without one is converted
+by its FHIR type.
 """
 
 from __future__ import annotations
