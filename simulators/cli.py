@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from simulators import region, traffic
+from simulators import verify as truth
 from simulators.dialect import dialects
 from simulators.population import Resident
 from simulators.region import Arrival, Sending
@@ -77,6 +78,30 @@ def hospital(
         raise typer.BadParameter(f"there is no hospital {name!r}; there are {', '.join(dialects())}")
     residents, arrivals = region.day(seed, patients, (name,))
     _run(f"hospital {name}", seed, residents, arrivals, _targets(mllp, dicom, http, ae_title), record, as_json)
+
+
+@app.command()
+def verify(
+    http: HttpOption,
+    seed: SeedOption = 1,
+    patients: PatientsOption = 30,
+    scenario: Annotated[str, typer.Option("--scenario", help="demo or day")] = "demo",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a hub with the truth of a scenario that was sent to it; exit 1 when it differs."""
+    if scenario not in ("demo", "day"):
+        raise typer.BadParameter("--scenario must be demo or day")
+    residents, arrivals = (region.demo if scenario == "demo" else region.day)(seed, patients)
+    try:
+        findings = truth.verify(http, truth.truths(residents, region.sendings(seed, arrivals)))
+    except OSError as error:
+        typer.echo(f"simulate: {error}", err=True)
+        raise typer.Exit(2) from None
+    summary = findings.summary()
+    rows = [f"{name}: {row}" for name in ("missed", "wrong", "lost", "doubled") for row in summary[name]]
+    rows.append(f"{findings.residents} residents, {findings.facts} facts: {'exact' if findings.sound else 'differs'}")
+    typer.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else "\n".join(rows))
+    raise typer.Exit(0 if findings.sound else 1)
 
 
 def _targets(mllp: str, dicom: str, http: str, ae_title: str) -> traffic.Targets:

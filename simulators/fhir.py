@@ -20,12 +20,12 @@ CARD = "https://region-hub.example/fhir/healthcard"
 IDENTIFIER_TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 ICD10 = "http://hl7.org/fhir/sid/icd-10"
 CLASSES = {"O": ("AMB", "ambulatory"), "E": ("EMER", "emergency"), "I": ("IMP", "inpatient encounter")}
-ARCS = {"Encounter": ".1", "Condition": ".2", "Observation": ".3"}
+ARCS = {"Encounter": ".1", "MedicationRequest": ".2", "Observation": ".3"}
 """Arcs under the hospital's OID for numbers that are not patient numbers."""
 
 
 def visit_bundle(hospital: Hospital, visit: Visit, at: datetime.datetime) -> tuple[str, bytes]:
-    """The Bundle of a visit (Patient, Encounter, Condition, blood pressure): its identifier and its JSON."""
+    """The Bundle of a visit (Patient, Encounter, prescription, blood pressure): its identifier and its JSON."""
     place = Place(hospital, visit)
     subject = {"reference": place.url("patient"), "display": visit.resident.name}
     encounter = {"reference": place.url("encounter")}
@@ -36,7 +36,7 @@ def visit_bundle(hospital: Hospital, visit: Visit, at: datetime.datetime) -> tup
         "entry": [
             place.entry("patient", "Patient", visit.number, patient(hospital, visit.resident, visit.number)),
             place.entry("encounter", "Encounter", visit.id, _encounter(hospital, visit, subject, at)),
-            place.entry("condition", "Condition", f"{visit.id}C", _condition(visit, subject, encounter, at)),
+            place.entry("drug", "MedicationRequest", f"{visit.id}M", _prescription(visit, subject, encounter, at)),
             place.entry("pressure", "Observation", f"{visit.id}P", _pressure(visit, subject, encounter, at)),
         ],
     }
@@ -145,18 +145,20 @@ def _encounter(hospital: Hospital, visit: Visit, subject: dict[str, Any], at: da
     }
 
 
-def _condition(
+def _prescription(
     visit: Visit, subject: dict[str, Any], encounter: dict[str, Any], at: datetime.datetime
 ) -> dict[str, Any]:
-    row = visit.condition
     return {
-        "clinicalStatus": _code("http://terminology.hl7.org/CodeSystem/condition-clinical", "active"),
-        "verificationStatus": _code("http://terminology.hl7.org/CodeSystem/condition-ver-status", "confirmed"),
-        "category": [_code("http://terminology.hl7.org/CodeSystem/condition-category", "encounter-diagnosis")],
-        "code": {"coding": [{"system": ICD10, "code": row["code"], "display": row["title"]}], "text": row["title"]},
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {"text": visit.condition["drug"]},
         "subject": subject,
         "encounter": encounter,
-        "recordedDate": _stamp(at),
+        "authoredOn": _stamp(at),
+        "requester": {"display": "".join(visit.doctor[1:])},
+        "reasonCode": [
+            {"coding": [{"system": ICD10, "code": visit.condition["code"]}], "text": visit.condition["title"]}
+        ],
     }
 
 

@@ -38,6 +38,7 @@ class Sending:
     kind: str
     control_id: str
     resident: int | None
+    number: str
     body: bytes
 
     def line(self) -> str:
@@ -113,7 +114,7 @@ def sendings(seed: int, arrivals: Sequence[Arrival]) -> Iterator[Sending]:
     planned.sort(key=lambda row: (row[0], row[1], row[2]))
     for name in sorted({arrival.hospital for arrival in arrivals}):
         control, body = fhir.registration(hospitals[name].dialect)
-        yield Sending(FIRST_DAY, name, "http", "FHIR:registration", control, None, body)
+        yield Sending(FIRST_DAY, name, "http", "FHIR:registration", control, None, "", body)
     for at, name, _, kind, visit in planned:
         yield from _send(hospitals[name], kind, visit, at)
 
@@ -125,14 +126,14 @@ def _send(hospital: Hospital, kind: str, visit: Visit, at: datetime.datetime) ->
         if "dicom" in hospital.dialect.links:
             control = images.study_uid(hospital, visit)
             for body in images.study(hospital, visit, at):
-                yield Sending(at, name, "dicom", hospital.dialect.modality, control, index, body)
+                yield Sending(at, name, "dicom", hospital.dialect.modality, control, index, visit.number, body)
     elif kind.startswith("FHIR"):
         if "http" in hospital.dialect.links:
             control, body = fhir.visit_bundle(hospital, visit, at)
-            yield Sending(at, name, "http", kind, control, index, body)
+            yield Sending(at, name, "http", kind, control, index, visit.number, body)
     elif not (kind.endswith(":imaging") and "dicom" not in hospital.dialect.links):
         control, body = hospital.build(kind, visit, at)
-        yield Sending(at, name, "mllp", kind, control, index, body)
+        yield Sending(at, name, "mllp", kind, control, index, visit.number, body)
 
 
 def digest(log: Sequence[Sending]) -> str:

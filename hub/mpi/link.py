@@ -282,7 +282,7 @@ class Linker:
             seen.add(person["id"])
             objection = score.guard(mine, other, result)
             if result.bits < weights.link:
-                objection = "possible-match" if not objection else "weak"
+                objection = "possible-match" if objection in ("", "possible-match") else "weak"
             if objection != "weak":
                 said = f"score {result.evidence()} rules {self._rules.version}"
                 yield Evidence(person, said, SCORE_ASSURANCE, other.reference, objection=objection)

@@ -9,6 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 MAX_TITLE = 200
+CLASSES = {
+    "AMB": "门诊 ambulatory",
+    "EMER": "急诊 emergency",
+    "IMP": "住院 inpatient",
+    "HH": "家庭 home",
+    "VR": "互联网 virtual",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,11 @@ def when(resource: dict[str, Any]) -> str:
 def title(resource: dict[str, Any]) -> str:
     """What a resource is and says, in one short text."""
     line = lines()[resource["resourceType"]]
-    parts = [words(_first(resource, line.title)), words(_first(resource, line.value)), _flag(resource)]
+    parts = [
+        _class(resource) or words(_first(resource, line.title)),
+        words(_first(resource, line.value)),
+        _flag(resource),
+    ]
     return " ".join(part for part in parts if part)[:MAX_TITLE]
 
 
@@ -59,6 +70,13 @@ def words(value: Any) -> str:
     if "value" in value:
         return f"{value['value']} {value.get('unit') or value.get('code', '')}".strip()
     return str(value.get("display") or value.get("code") or "")
+
+
+def _class(resource: dict[str, Any]) -> str:
+    """What kind of visit an Encounter is, in both languages (v3-ActCode)."""
+    if resource["resourceType"] != "Encounter":
+        return ""
+    return CLASSES.get(resource.get("class", {}).get("code", ""), "")
 
 
 def _quantity(component: dict[str, Any]) -> Any:

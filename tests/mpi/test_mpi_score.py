@@ -15,6 +15,7 @@ from hub.mpi.features import Features, compile_patient
 RULES = rules.load()
 MALE, TWIN = "109901198503070013", "109901198503070099"
 CARD = "AB" * 32
+WRONG = "109901198503070014"
 TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
 
@@ -91,7 +92,8 @@ OBJECTIONS = [
     ("nobody's name", {**HOME}, {**HOME, "name": "无名氏"}, "no-own-name"),
     ("father and son of one name", {**HOME}, {**HOME, "born": "2012-05-30"}, "other-birth"),
     ("a shared card", {"card": CARD}, {"card": CARD, "name": "李大刚", "born": "1990-12-31"}, "shared-document"),
-    ("a mistyped number and name", {"number": MALE}, {"number": "109901198503070014", "name": "王小朋"}, ""),
+    ("a mistyped number and name", {**HOME, "number": MALE}, {**HOME, "number": WRONG, "name": "王小朋"}, ""),
+    ("a name and a home only", {**HOME, "born": ""}, {"address": ADDRESS, "born": ""}, "possible-match"),
     ("one hospital, two numbers", {**HOME, "id": "a"}, {**HOME, "id": "b", "source": "urn:oid:2.999.1"}, "same-source"),
 ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from simulators.journey import journeys
 from simulators.population import people
 from simulators.region import Sending
 
-GOLDEN = "6451b655dfcc36426fbcfd6bdb64dd816dd178424e0c54dcf0ef6d9a7e591325"
+GOLDEN = "480d71664672e7d99a8ffb5e4f4a43f81496722258e784897d23a86c01c97981"
 """SHA-256 of the log of the scenario demo, seed 1. A change is a new VERSION of the simulators."""
 
 
