@@ -16,8 +16,9 @@ from hub.errors import HubError
 
 SYSTEM = "https://region-hub.example/fhir/NamingSystem/bench"
 CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-RUN = "@run@"
-"""Stands in prepared texts for what makes each request's data new."""
+FULL_URL = "urn:uuid:00000000-0000-4000-8000-{:012d}"
+FAMILIES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林郑谢罗梁宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程"
+GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英华玉兰红玲梅建国文辉志斌宇浩凯健俊帆雪琳晨璐瑶佳欣怡子涵梓轩"
 PATIENTS = 2000
 BUNDLE = 100
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -93,8 +94,7 @@ async def measure(host: str, port: int, run: str, seconds: float, meter: Meter) 
     await _prepare(host, port, run)
     order = random.Random(run)
     ids = [f"{run}-{order.randrange(PATIENTS)}" for _ in range(10_007)]
-    people = [encoded(patient(RUN, number)) for number in range(97)]
-    admission = encoded(_bundle(_admission(RUN)))
+    results = [_results(person) for person in range(BUNDLE // 20)]
 
     def read(number: int) -> bytes:
         return request("GET", f"/fhir/Patient/{ids[number % len(ids)]}")
@@ -103,10 +103,10 @@ async def measure(host: str, port: int, run: str, seconds: float, meter: Meter) 
         return request("GET", f"/fhir/Patient?identifier={SYSTEM}%7C{ids[number % len(ids)]}")
 
     def create(number: int) -> bytes:
-        return request("POST", "/fhir/Patient", people[number % 97].replace(RUN.encode(), f"{run}c{number}".encode()))
+        return request("POST", "/fhir/Patient", encoded(patient(f"{run}c", number)))
 
     def transaction(number: int) -> bytes:
-        return request("POST", "/fhir", admission.replace(RUN.encode(), f"{run}t{number}".encode()))
+        return request("POST", "/fhir", _admission(f"{run}t{number}", results))
 
     return {
         "fhir_read_per_s": await load(host, port, read, seconds, 16, meter),
@@ -146,20 +146,23 @@ def encoded(resource: dict[str, Any]) -> bytes:
 
 
 def patient(run: str, number: int) -> dict[str, Any]:
-    """A Patient of about 1 kB."""
+    """A Patient of about 1 kB, unlike the others, as the residents of a region are."""
+    key = f"{run}-{number}"
+    chance = random.Random(key)
+    family, given = chance.choice(FAMILIES), "".join(chance.choices(GIVEN, k=2))
+    gender = "male" if number % 2 else "female"
+    born = f"{chance.randrange(1930, 2021)}-{chance.randrange(1, 13):02d}-{chance.randrange(1, 29):02d}"
+    street = "".join(chance.choices(GIVEN, k=2))
     return {
         "resourceType": "Patient",
-        "id": f"{run}-{number}",
-        "identifier": [{"use": "usual", "system": SYSTEM, "value": f"{run}-{number}"}],
+        "id": key,
+        "identifier": [{"use": "usual", "system": SYSTEM, "value": key}],
         "active": True,
-        "name": [
-            {"use": "official", "text": f"张伟{number}", "family": "张", "given": [f"伟{number}"]},
-            {"use": "nickname", "text": f"阿伟{number % 100}"},
-        ],
-        "telecom": [{"system": "phone", "value": f"1390000{number % 10000:04d}", "use": "mobile"}],
-        "gender": "male" if number % 2 else "female",
-        "birthDate": f"{1940 + number % 80}-{1 + number % 12:02d}-{1 + number % 28:02d}",
-        "address": [{"use": "home", "text": f"新河市人民路{number % 900}号", "city": "新河市", "postalCode": "109901"}],
+        "name": [{"use": "official", "text": family + given, "family": family, "given": [given]}],
+        "telecom": [{"system": "phone", "value": f"139{chance.randrange(10**8):08d}", "use": "mobile"}],
+        "gender": gender,
+        "birthDate": born,
+        "address": [{"use": "home", "text": f"新河市{street}路{chance.randrange(1, 2000)}号", "city": "新河市"}],
         "managingOrganization": {"display": "Bench hospital"},
     }
 
@@ -177,14 +180,19 @@ def observation(number: int, subject: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _admission(run: str) -> list[dict[str, Any]]:
-    """Five new patients with 19 results each."""
-    entries = []
-    for person in range(BUNDLE // 20):
-        full_url = f"urn:uuid:00000000-0000-4000-8000-{person:012d}"
-        entries.append({**_entry(patient(run, person), "POST"), "fullUrl": full_url})
-        entries += [_entry(observation(line, full_url), "POST") for line in range(19)]
-    return entries
+def _results(person: int) -> bytes:
+    """19 entries of results about the ``person`` of an admission, as text: they are the same in every admission."""
+    entries = [_entry(observation(line, FULL_URL.format(person)), "POST") for line in range(19)]
+    return b",".join(encoded(entry) for entry in entries)
+
+
+def _admission(run: str, results: list[bytes]) -> bytes:
+    """A transaction with five new patients and 19 results each, BUNDLE entries in all."""
+    entries: list[bytes] = []
+    for person, lines in enumerate(results):
+        entry = {**_entry(patient(run, person), "POST"), "fullUrl": FULL_URL.format(person)}
+        entries += (encoded(entry), lines)
+    return b'{"resourceType":"Bundle","type":"transaction","entry":[%b]}' % b",".join(entries)
 
 
 def _entry(resource: dict[str, Any], method: str) -> dict[str, Any]:
