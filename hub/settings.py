@@ -125,8 +125,8 @@ def load(file: Path | None = None, **arguments: Any) -> Settings:
     if settings.bind not in LOOPBACK and not settings.insecure_bind:
         raise HubError(
             "configuration",
-            f"bind = {settings.bind!r} is not a loopback address; the hub has no authentication or TLS yet, so it refuses"
-            " other addresses unless insecure_bind = true",
+            f"bind = {settings.bind!r} is not a loopback address; without authentication and TLS the hub refuses it"
+            " unless insecure_bind = true",
             "bind",
         )
     return settings

@@ -21,8 +21,8 @@ def cli_page() -> str:
     cli.install_commands()
     lines = [
         "# Commands\n",
-        "Exit codes: 0 ok, 1 findings, 2 usage or configuration. `--json` gives machine output on standard output; progress and "
-        "messages go to standard error.\n",
+        "Exit codes: 0 ok, 1 findings, 2 usage or configuration. `--json` gives machine output on standard output; "
+        "progress and messages go to standard error.\n",
     ]
 
     def walk(group: Any, words: tuple[str, ...]) -> None:
@@ -80,18 +80,14 @@ def errors_page() -> str:
     status = table("adapters/dicom/status.csv")
     lines = [
         "# Errors\n",
-        "One name, said in each protocol's own words. *rejected*: the sender must mend the message; *quarantined*: it is kept, "
-        "the hub cannot process it yet.\n",
+        "One name, said in each protocol's own words. *rejected*: the sender must mend the message; *quarantined*: it "
+        "is kept, the hub cannot process it yet.\n",
         "| name | HTTP | issue code | retry | inbound message | HL7 v2 | DICOM |\n|---|---|---|---|---|---|---|",
     ]
     for name, error in ERRORS.items():
-        words = [
-            " ".join(value for key, value in rows.get(name, {}).items() if key != "name" and value)
-            for rows in (ack, status)
-        ]
-        lines.append(
-            f"| `{name}` | {error.http} | {error.issue} | {error.retry} | {error.inbound} | {plain(words[0])} | {plain(words[1])} |"
-        )
+        words = [" ".join(list(rows.get(name, {}).values())[1:]) for rows in (ack, status)]
+        cells = (f"`{name}`", error.http, error.issue, error.retry, error.inbound, *map(plain, words))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Terminology load: ``$validate-code`` in process and over HTTP, ``$expand`` of 5,000 codes with a filter, ``$subsumes``."""
+"""Terminology load: ``$validate-code`` in process and over HTTP, ``$expand`` of 5,000 codes, ``$subsumes``."""
 
 from __future__ import annotations
 

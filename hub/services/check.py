@@ -18,7 +18,7 @@ from hub.fhir import json
 class Finding:
     """One finding. ``severity`` is fatal, error, warning or information; ``at`` the place in the format's own notation.
 
-    ``line`` and ``column`` count from 1, ``offset`` bytes from 0 (None: not known); ``message`` and ``mend`` are texts by
+    ``line`` and ``column`` count from 1, ``offset`` bytes from 0 (None: not known); ``message``, ``mend`` are texts by
     language (zh, en); ``clause`` the standard's paragraph.
     """
 

@@ -1,8 +1,8 @@
 """The durable inbox: received, processed and acknowledged are three separate facts.
 
 Every inbound message is a row before it is interpreted, and its answer is kept with it. The row's state is one of
-``received`` (not settled yet), ``stored``, ``rejected`` (the sender must mend it) and ``quarantined`` (kept, because the
-hub cannot process it yet); so *received = stored + rejected + quarantined* once nothing is under way. The key is
+``received`` (not settled yet), ``stored``, ``rejected`` (the sender must mend it) and ``quarantined`` (kept: the hub
+cannot process it yet); so *received = stored + rejected + quarantined* once nothing is under way. The key is
 channel, sender, kind and control id: the same message again gets the stored answer and changes nothing; the same key
 with another body is refused, and kept as a row of its own. The kind is part of the key because senders exist that give
 one control id to a series of messages of different types; those are different messages.
@@ -183,13 +183,13 @@ class Inbox:
             if "conflicts_with" in item.data:
                 raise HubError(
                     "duplicate",
-                    f"control id {inbound.control_id!r} was already used by {inbound.sender!r} for a message with another body"
+                    f"control id {inbound.control_id!r} was already used by {inbound.sender!r} for another body"
                     f" (inbox item {item.data['conflicts_with']}); send a changed message under a new control id",
                 )
             return self._interpret(inbound, interpreter)
         except HubError as error:
             return self._refuse(inbound, interpreter, error)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the message or the connection
+        except Exception as error:  # a fault of ours must lose neither the message nor the connection
             log.exception("inbox item %s could not be processed", item.id)
             fault = HubError(
                 "exception", f"the hub failed on this message ({type(error).__name__}); it is kept as {item.id}"

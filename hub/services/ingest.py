@@ -32,7 +32,7 @@ class Validator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcome of one write: ``status`` is the HTTP status (200, 201, 204), ``version`` None when nothing existed."""
+    """The outcome of one write: ``status`` as in HTTP (200, 201, 204), ``version`` None when nothing existed."""
 
     status: int
     version: Version | None
@@ -83,7 +83,7 @@ class Ingest:
         """Store the resources of a Bundle whose ids and references are final (deterministic), as one unit.
 
         With ``amend`` an element that a resource does not have stays as stored: an HL7 v2 message that is silent about
-        a field does not delete it (HL7 v2.5.1 2.5.3.1). ``then`` runs inside the same unit. Raises HubError for the first
+        a field does not delete it (HL7 v2.5.1 2.5.3.1). ``then`` runs inside the same unit. HubError for the first
         invalid resource.
         """
         resources = [entry["resource"] for entry in bundle.get("entry", ())]
@@ -130,7 +130,7 @@ class Ingest:
     def create(
         self, context: Context, resource: Resource, *, if_none_exist: Pairs | None = None, database: str | None = None
     ) -> Written:
-        """create; with ``if_none_exist`` the existing match is the answer (200), several are HubError("multiple-matches")."""
+        """create; with ``if_none_exist`` an existing match is the answer (200), several HubError("multiple-matches")."""
         self.validate(resource)
         return self._unit(
             context,
@@ -148,7 +148,7 @@ class Ingest:
         if_match: int | None = None,
         database: str | None = None,
     ) -> Written:
-        """update, or create with the client's id; ``if_match`` is the version If-Match names (HubError("precondition"))."""
+        """update, or create with the client's id; ``if_match`` is If-Match's version (HubError("precondition"))."""
         check_identity(type, id, resource)
         self.validate(resource)
         return self._unit(
@@ -167,11 +167,11 @@ class Ingest:
         if_match: int | None = None,
         database: str | None = None,
     ) -> Written:
-        """conditional update (R4 3.1.0.4.3): no match creates, one updates, several are HubError("multiple-matches")."""
+        """conditional update (R4 3.1.0.4.3): no match creates, one updates, several: HubError("multiple-matches")."""
         self.validate(resource)
 
         def work(tx: Transaction, now: int) -> Written:
-            whole = self.matched(tx, type, criteria, resource)
+            whole = self.matched(tx, type, criteria, resource, database)
             return self.update_in(tx, context, whole, now, if_match=if_match, database=database)
 
         return self._unit(context, "update", work)
@@ -195,7 +195,7 @@ class Ingest:
         """
 
         def work(tx: Transaction, now: int) -> Written:
-            current = self.one_match(tx, type, criteria) if id is None else tx.read(type, id)
+            current = self.one_match(tx, type, criteria, database) if id is None else tx.read(type, id)
             if current is None:
                 raise HubError("not-found", f"there is no {type} to change", f"{type}/{id}" if id else type)
             if current.deleted:
@@ -212,14 +212,18 @@ class Ingest:
     ) -> Written:
         """delete; of what is already deleted or never was: 204 and no change."""
         return self._unit(
-            context, "delete", lambda tx, now: self.delete_in(tx, context, type, id, now, if_match=if_match)
+            context,
+            "delete",
+            lambda tx, now: self.delete_in(tx, context, type, id, now, if_match=if_match, database=database),
         )
 
-    def conditional_delete(self, context: Context, type: str, criteria: Pairs) -> Written:
+    def conditional_delete(
+        self, context: Context, type: str, criteria: Pairs, *, database: str | None = None
+    ) -> Written:
         """conditional delete (R4 3.1.0.7.1), single: several matches are HubError("multiple-matches")."""
 
         def work(tx: Transaction, now: int) -> Written:
-            match = self.one_match(tx, type, criteria)
+            match = self.one_match(tx, type, criteria, database)
             return Written(204, None, False) if match is None else self.delete_in(tx, context, type, match.id, now)
 
         return self._unit(context, "delete", work)
@@ -249,7 +253,7 @@ class Ingest:
         database: str | None = None,
     ) -> Written:
         if if_none_exist is not None:
-            match = self.one_match(tx, resource["resourceType"], if_none_exist)
+            match = self.one_match(tx, resource["resourceType"], if_none_exist, database)
             if match is not None:
                 return Written(200, match, False)
         self._check_database(resource, database)
@@ -268,12 +272,27 @@ class Ingest:
     ) -> Written:
         self._check_database(resource, database)
         current = tx.read(resource["resourceType"], resource["id"])
+        if current is not None and database not in (None, current.database):
+            said = f"{current.type}/{current.id} belongs to the database {current.database!r}, not {database!r}"
+            raise HubError("business-rule", said, current.type)
         version, changed = self._put(tx, resource, context, now, method="PUT", expected=if_match)
         return Written(201 if current is None or current.deleted else 200, version, changed)
 
     def delete_in(
-        self, tx: Transaction, context: Context, type: str, id: str, now: int, *, if_match: int | None = None
+        self,
+        tx: Transaction,
+        context: Context,
+        type: str,
+        id: str,
+        now: int,
+        *,
+        if_match: int | None = None,
+        database: str | None = None,
     ) -> Written:
+        if database is not None:
+            current = tx.read(type, id)
+            if current is not None and current.database != database:
+                return Written(204, None, False)  # this base has no such resource
         version = self._databases.delete(tx, type, id, expected=if_match, origin=context.origin, now=now)
         if version is not None and type == "Patient":
             self._linker.unlink(tx, id, now=now, origin=context.origin)
@@ -284,8 +303,13 @@ class Ingest:
         versions = [one.version for one in written if one.version is not None]
         self._audit.write(tx, context, event, tuple(f"{version.type}/{version.id}" for version in versions), now)
 
-    def one_match(self, tx: Transaction, type: str, criteria: Pairs) -> Version | None:
-        """The one current resource that meets search criteria; holds off others who ask the same until the unit ends."""
+    def one_match(
+        self, tx: Transaction, type: str, criteria: Pairs, database: str | None = None
+    ) -> Version | None:
+        """The one current resource that meets search criteria; holds off others who ask the same until the unit ends.
+
+        ``database`` narrows it to that of a base such as ``/emr``.
+        """
         search = self._parser.parse((type,), list(criteria), strict=True)
         if not criteria or not search.used_pairs:
             raise HubError(
@@ -293,14 +317,17 @@ class Ingest:
                 f"the conditional {type} interaction has no search criteria; name at least one parameter",
             )
         tx.guard(f"{type}?" + "&".join(sorted(f"{name}={value}" for name, value in criteria)))
-        found = tx.find(Query((type,), search.query.where, limit=2))
+        databases = () if database is None else (database,)
+        found = tx.find(Query((type,), search.query.where, databases=databases, limit=2))
         if len(found) > 1:
             raise HubError("multiple-matches", f"more than one {type} meets the criteria; make them more selective")
         return found[0].version if found else None
 
-    def matched(self, tx: Transaction, type: str, criteria: Pairs, resource: Resource) -> Resource:
+    def matched(
+        self, tx: Transaction, type: str, criteria: Pairs, resource: Resource, database: str | None = None
+    ) -> Resource:
         """The resource of a conditional update with the id it will have (R4 3.1.0.4.3)."""
-        match = self.one_match(tx, type, criteria)
+        match = self.one_match(tx, type, criteria, database)
         if match is None:
             return {**resource, "id": resource.get("id") or self._new_id()}
         if resource.get("id", match.id) != match.id:

@@ -1,7 +1,7 @@
 """transaction and batch (R4 3.1.0.11): many interactions in one Bundle.
 
 A transaction is one atomic unit over the four databases: deletes, then creates, then updates, then reads, whatever the
-order of the entries; references between its entries (``urn:uuid:``) and conditional references (``Patient?identifier=..``)
+order of the entries; references between its entries (``urn:uuid:``) and conditional ones (``Patient?identifier=..``)
 are resolved first; two entries that concern the same resource are refused, never dropped.
 """
 
@@ -253,7 +253,7 @@ def claim(taken: dict[str, int], target: str, entry: Entry) -> None:
         )
 
 
-class located:  # noqa: N801 - reads as a phrase: with located(entry)
+class located:
     """Puts ``Bundle.entry[n]`` before the place of a HubError raised inside."""
 
     def __init__(self, entry: Entry) -> None:

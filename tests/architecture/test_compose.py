@@ -24,7 +24,8 @@ PORTS = {8080, 2575, 11112}
 
 
 def test_it_is_clean_yaml() -> None:
-    config = YamlLintConfig("extends: default\nrules: {line-length: {max: 140}, document-start: disable, comments: disable}")
+    rules = "{line-length: {max: 140}, document-start: disable, comments: disable}"
+    config = YamlLintConfig(f"extends: default\nrules: {rules}")
     assert [str(problem) for problem in linter.run(TEXT, config)] == []
 
 

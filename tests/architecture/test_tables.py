@@ -9,9 +9,9 @@ from hub.errors import ERRORS
 
 ROOT = Path(__file__).parents[2]
 ISSUE_TYPES = set(
-    "invalid structure required value invariant security login unknown expired forbidden suppressed processing not-supported duplicate "
-    "multiple-matches not-found deleted too-long code-invalid extension too-costly business-rule conflict transient lock-error no-store "
-    "exception timeout incomplete throttled informational".split()
+    """invalid structure required value invariant security login unknown expired forbidden suppressed processing
+    not-supported duplicate multiple-matches not-found deleted too-long code-invalid extension too-costly business-rule
+    conflict transient lock-error no-store exception timeout incomplete throttled informational""".split()
 )
 
 

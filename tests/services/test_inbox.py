@@ -19,7 +19,7 @@ from hub.store.protocol import Item, Store
 
 
 class Lines:
-    """A protocol of one line: ``patient NUMBER`` is stored, ``wrong`` is refused, ``new`` is not known yet, ``bug`` is ours."""
+    """A protocol of one line: ``patient N`` is stored, ``wrong`` refused, ``new`` not known yet, ``bug`` our fault."""
 
     def __init__(self) -> None:
         self.interpreted = 0
@@ -80,7 +80,11 @@ def test_stored(doors: Doors, lines: Lines) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "state", "error"),
-    [(b"wrong", "rejected", "required"), (b"new", "quarantined", "event-unknown"), (b"bug", "quarantined", "exception")],
+    [
+        (b"wrong", "rejected", "required"),
+        (b"new", "quarantined", "event-unknown"),
+        (b"bug", "quarantined", "exception"),
+    ],
 )
 def test_refused_and_kept(doors: Doors, lines: Lines, raw: bytes, state: str, error: str) -> None:
     assert send(doors.inbox, "1", raw) == f"1 {state} {error}".encode()
@@ -115,7 +119,11 @@ def test_the_same_id_for_another_kind_is_another_message(doors: Doors, lines: Li
 
 def test_the_same_message_from_many_threads_is_processed_once(doors: Doors, lines: Lines) -> None:
     answers: list[bytes] = []
-    threads = [threading.Thread(target=lambda: answers.append(send(doors.inbox, "1", b"patient p1"))) for _ in range(16)]
+
+    def one() -> None:
+        answers.append(send(doors.inbox, "1", b"patient p1"))
+
+    threads = [threading.Thread(target=one) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -151,7 +159,8 @@ def test_a_passing_failure_settles_nothing(doors: Doors, lines: Lines) -> None:
 def test_rerun_after_a_table_was_mended(doors: Doors, lines: Lines) -> None:
     send(doors.inbox, "1", b"new p1")
     item = only(doors.inbox)
-    doors.inbox.register("lines", type("Mended", (Lines,), {"interpret": lambda self, inbound: Interpretation(None, "new")})())
+    mended = {"interpret": lambda self, inbound: Interpretation(None, "new")}
+    doors.inbox.register("lines", type("Mended", (Lines,), mended)())
     assert doors.inbox.rerun(item.id).state == "stored"
 
 

@@ -24,7 +24,8 @@ def examples() -> Path:
     folder = CACHE / "r4-examples"
     if not (folder / "package").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, check=False)
+        command = ["npm", "pack", PACKAGE, "--silent"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.skip(f"npm cannot fetch {PACKAGE}: {done.stderr[-200:]}")
         with tarfile.open(next(folder.glob("*.tgz"))) as archive:
@@ -56,7 +57,8 @@ def test_all_examples_come_back_unchanged(
     )  # fmt: skip
     report = json.loads(done.stdout)
     rejected = {row["file"] for row in report["rejected"]}
-    print(f"{store}: {report['read']} read, {report['stored']} stored in {report['seconds']} s, rejected: {report['rejected']}")
+    print(f"{store}: {report['read']} read, {report['stored']} stored in {report['seconds']} s")
+    print(*(f"rejected {row}" for row in report["rejected"]), sep="\n")
     same = 0
     with httpx.Client(base_url=process.base, timeout=60) as client:
         latest: dict[str, Path] = {}

@@ -15,10 +15,8 @@ from hub.api.pages import LANGUAGES, texts
 from tests.running import Process
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --hide-scrollbars --virtual-time-budget=4000"
-).split()
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=4000""".split()
 
 
 @pytest.fixture(scope="module")
