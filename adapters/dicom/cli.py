@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.dicom.bench import Target, measure
+from adapters.dicom.statement import statement
 
 app = typer.Typer(help="DICOM archive.", no_args_is_help=True)
 
@@ -41,6 +42,12 @@ def bench(
     for row in figures["hub"]:
         table.add_row(row, *(str(column.get(row, "")) for column in figures.values()))
     Console().print(table)
+
+
+@app.command("statement")
+def print_statement() -> None:
+    """Print the DICOM Conformance Statement."""
+    typer.echo(statement(), nl=False)
 
 
 def _target(address: str, url: str) -> Target:

@@ -180,7 +180,14 @@ class Scp:
             if not message.field & dimse.RESPONSE and message.field != dimse.C_CANCEL:
                 association.send(message.context, dimse.response(message.command, status.UNRECOGNIZED_OPERATION))
             return
-        serve(self._doors, association, message, context)
+        try:
+            serve(self._doors, association, message, context)
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception("request %04X of %s failed", message.field, association.calling)
+            comment = f"the hub failed: {type(error).__name__}"
+            association.send(message.context, dimse.response(message.command, status.PROCESSING_FAILURE, comment))
 
 
 def echo(doors: Doors, association: Association, message: Message, context: Context) -> None:

@@ -35,7 +35,4 @@ def receive(doors: Doors, message: Message, context: Context) -> tuple[int, str]
     except HubError as error:
         log.info("C-STORE %s from %s refused: %s", sop_instance, context.actor, error)
         return status.of(error, "store"), status.comment(error)
-    except Exception as error:
-        log.exception("C-STORE %s from %s failed", sop_instance, context.actor)
-        return status.STATUS["exception"]["store"], f"the hub failed: {type(error).__name__}"
     return (status.WARNING_SOP_CLASS, remark) if remark else (status.SUCCESS, "")

@@ -16,7 +16,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from adapters.dicom import dataset, part10
-from adapters.dicom.ul import dimse, pdu
+from adapters.dicom.ul import association, dimse, pdu
 from hub.errors import HubError
 from hub.services import imaging
 
@@ -285,6 +285,25 @@ def test_half_a_pdu_is_not_waited_for_longer_than_the_idle_time(hub: Hub) -> Non
 
 def _readable(connection: socket.socket) -> Any:
     return select.select([connection], [], [], 0)[0]
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(association, "ARTIM_SECONDS", 0.3)
+    connection = raw(hub)
+    begin = time.monotonic()
+    assert answer(connection) in (pdu.ABORT, 0)
+    assert time.monotonic() - begin < 2.5
+    connection.close()
+
+
+def test_a_fault_of_ours_is_an_answer(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("fault")
+
+    monkeypatch.setattr(hub.doors.imaging, "receive", fail)
+    assert hub.store(image(), image("1.2.3.2")) == [0x0110, 0x0110]
+    monkeypatch.undo()
+    assert hub.store(image()) == [0x0000]
 
 
 def test_more_associations_than_allowed_are_rejected_for_now(hub: Hub) -> None:

@@ -23,6 +23,8 @@ IMPLEMENTATION_UID = "2.25.3592023492456821420868763768438637383"
 IMPLEMENTATION_VERSION = "REGION-HUB"
 ARTIM_SECONDS = 5.0
 MAX_DATA_SET = 1 << 30
+MIN_LENGTH = 256
+"""A peer that takes less in one P-DATA-TF than this wants to keep us busy."""
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 _BUFFERS = min(os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16, 1024)
 
@@ -53,9 +55,6 @@ class Association:
     def __init__(self, connection: socket.socket, *, max_length: int, idle_seconds: float) -> None:
         connection.settimeout(None)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        timeout = pack("ll", int(idle_seconds), int(idle_seconds % 1 * 1e6))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self.peer = str(connection.getpeername()[0])
         self.ending = ""
         self.busy = False
@@ -73,6 +72,13 @@ class Association:
         self._command = bytearray()
         self._data = bytearray()
         self._header: dimse.Command | None = None
+        self._wait_for(idle_seconds)
+
+    def _wait_for(self, seconds: float) -> None:
+        """How long a read or write may block."""
+        timeout = pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
 
     # --- establishing -------------------------------------------------------------------------------------------------
 
@@ -82,6 +88,7 @@ class Association:
     ) -> Association | None:
         """Serve A-ASSOCIATE as acceptor (PS3.8 7.1); None when there will be no association."""
         self = cls(connection, max_length=max_length, idle_seconds=idle_seconds)
+        self._wait_for(min(ARTIM_SECONDS, idle_seconds))
         body = self._read(ARTIM_SECONDS)
         if body is None:
             self.close()
@@ -129,7 +136,8 @@ class Association:
             if context.result == 0 and context.id in abstract
         }
         self.roles = accepted.roles
-        self._peer_length = peer_length if peer_length == 0 or peer_length >= 4096 else 4096
+        self._peer_length = max(peer_length, MIN_LENGTH) if peer_length else 0
+        self._wait_for(self._idle_seconds)
         self._buffer = self._buffer[self._start : self._end].ljust(max(2 * self._max_length, 64 * 1024), b"\0")
         self._start, self._end = 0, self._end - self._start
 
