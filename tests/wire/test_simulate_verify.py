@@ -1,0 +1,115 @@
+"""The simulated hospitals against a hub in a process of its own, and the truth checked; planted faults are found."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from simulators import region, traffic, verify
+from simulators.region import Sending
+from tests.running import Process
+
+SEED, RESIDENTS = 3, 8
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Sending]:
+    return list(region.sendings(SEED, region.demo(SEED, RESIDENTS)[1]))
+
+
+@pytest.fixture(scope="module")
+def expected(log: list[Sending]) -> list[verify.Truth]:
+    return verify.truths(region.demo(SEED, RESIDENTS)[0], log)
+
+
+@pytest.fixture(scope="module")
+def filled(running: Process, log: list[Sending], expected: list[verify.Truth]) -> Process:
+    account = traffic.send(log, traffic.Targets(running.mllp, running.dicom, running.base))
+    assert account.refusals == []
+    studies = sum(truth.resources["ImagingStudy"] for truth in expected)
+    end = time.monotonic() + 30
+    while total(running, "ImagingStudy") < studies and time.monotonic() < end:
+        time.sleep(0.2)
+    return running
+
+
+def total(process: Process, kind: str) -> int:
+    return int(httpx.get(f"{process.base}/fhir/{kind}?_summary=count").json()["total"])
+
+
+def test_the_hub_holds_exactly_the_truth(filled: Process, expected: list[verify.Truth]) -> None:
+    findings = verify.verify(filled.base, expected)
+    assert findings.sound, json.dumps(findings.summary(), ensure_ascii=False, indent=1)
+    assert findings.residents == len(expected) >= 6
+    assert findings.facts > 100
+
+
+def test_sending_everything_again_changes_nothing(
+    filled: Process, log: list[Sending], expected: list[verify.Truth]
+) -> None:
+    before = total(filled, "Observation"), total(filled, "Patient"), total(filled, "Person")
+    account = traffic.send(log, traffic.Targets(filled.mllp, filled.dicom, filled.base))
+    assert account.refusals == []
+    assert (total(filled, "Observation"), total(filled, "Patient"), total(filled, "Person")) == before
+    assert verify.verify(filled.base, expected).sound
+
+
+def lose(process: Process, client: httpx.Client) -> None:
+    found = client.get("/fhir/Observation?_count=1").json()["entry"][0]["resource"]
+    assert client.delete(f"/fhir/Observation/{found['id']}").status_code in (200, 204)
+
+
+def double(process: Process, client: httpx.Client) -> None:
+    found = client.get("/fhir/Encounter?_count=1").json()["entry"][0]["resource"]
+    copy = {name: value for name, value in found.items() if name not in ("id", "meta", "identifier")}
+    headers = {"Content-Type": "application/fhir+json"}
+    assert client.post("/fhir/Encounter", content=json.dumps(copy), headers=headers).status_code == 201
+
+
+def join(process: Process, client: httpx.Client) -> None:
+    persons = client.get("/fhir/Person?active=true&_count=50").json()["entry"]
+    one, other = (entry["resource"]["link"][0]["target"]["reference"] for entry in persons[:2])
+    assert decide(client, one, other, same=True) == 200
+
+
+def part(process: Process, client: httpx.Client) -> None:
+    persons = client.get("/fhir/Person?_count=50").json()["entry"]
+    links = next(entry["resource"]["link"] for entry in persons if len(entry["resource"].get("link", ())) > 1)
+    one, other = (link["target"]["reference"] for link in links[:2])
+    assert decide(client, one, other, same=False) == 200
+
+
+def decide(client: httpx.Client, one: str, other: str, same: bool) -> int:
+    body = {"a": one, "b": other, "same": same, "actor": "a fault"}
+    return client.post("/api/mpi/decisions", json=body).status_code
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(lose, "lost"), (double, "doubled"), (part, "missed")])
+def test_a_planted_fault_is_found(
+    filled: Process,
+    expected: list[verify.Truth],
+    fault: Callable[[Process, httpx.Client], None],
+    kind: str,
+) -> None:
+    with httpx.Client(base_url=filled.base, timeout=30) as client:
+        fault(filled, client)
+    findings = verify.verify(filled.base, expected)
+    assert getattr(findings, kind), findings.summary()
+
+
+def test_no_decision_passes_the_guard_of_two_documents(filled: Process, expected: list[verify.Truth]) -> None:
+    with httpx.Client(base_url=filled.base, timeout=30) as client:
+        join(filled, client)
+    assert verify.verify(filled.base, expected).wrong == []
+
+
+def test_a_person_with_numbers_of_two_residents_is_wrong(filled: Process, expected: list[verify.Truth]) -> None:
+    one, other = expected[:2]
+    strange = verify.Truth(other.resident, one.numbers, other.resources)
+    findings = verify.verify(filled.base, [one, strange])
+    assert len(findings.wrong) >= 1
+    assert findings.summary()["identity"]["precision"] < 1
