@@ -5,10 +5,10 @@ from __future__ import annotations
 from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.paths import fhir, functions, numbers, strings
-from hub.fhir.paths.operators import OPERATORS, number
+from hub.fhir.paths.operators import OPERATORS
 from hub.fhir.paths.parse import Binary, Call, External, Index, Literal, Member, Sign, Tree, TypeTest, Variable
 from hub.fhir.paths.scope import Closure, Items, Scope, integer, is_type, member, one, wrong
-from hub.fhir.paths.values import Node, Quantity
+from hub.fhir.paths.values import Node, Quantity, number
 
 EAGER = functions.EAGER | strings.EAGER | numbers.EAGER | fhir.EAGER
 LAZY = functions.LAZY

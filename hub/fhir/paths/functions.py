@@ -8,7 +8,7 @@ from functools import cmp_to_key
 from typing import Any
 
 from hub.fhir.paths.operators import distinct as distinct_items
-from hub.fhir.paths.operators import number, order, same
+from hub.fhir.paths.operators import order, same
 from hub.fhir.paths.scope import (
     Closure,
     Items,
@@ -24,6 +24,7 @@ from hub.fhir.paths.scope import (
     type_info,
     wrong,
 )
+from hub.fhir.paths.values import number
 
 
 @dataclass(frozen=True, slots=True)

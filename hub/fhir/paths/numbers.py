@@ -7,10 +7,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidO
 from typing import Any
 
 from hub.fhir.paths.functions import table
-from hub.fhir.paths.operators import number
 from hub.fhir.paths.scope import Items, Scope, integer, one, wrong
 from hub.fhir.paths.units import canonical
-from hub.fhir.paths.values import Quantity, Temporal
+from hub.fhir.paths.values import Quantity, Temporal, number
 
 _DIGITS = 28
 _MAX_PLACES = 28

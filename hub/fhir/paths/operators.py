@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
+from decimal import Decimal
 from typing import Any
 
+from hub.fhir.paths.arithmetic import add, arithmetic, divide, modulo, multiply, subtract, whole
 from hub.fhir.paths.scope import Items, logical, one, system, truth, wrong
-from hub.fhir.paths.units import canonical, product, quotient
-from hub.fhir.paths.values import CALENDAR_UNITS, Node, Quantity, Temporal
+from hub.fhir.paths.units import canonical
+from hub.fhir.paths.values import CALENDAR_UNITS, Node, Quantity, Temporal, number, quantities
 
 Operator = Callable[[Items, Items], Items]
-_NUMBERS = (int, Decimal)
-
-
-def number(value: Any) -> bool:
-    """Whether a System value is an Integer or Decimal."""
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 # --- equality ---------------------------------------------------------------------------------------------------------
@@ -32,7 +27,7 @@ def same(one_item: Any, other: Any) -> bool | None:
         order = pair[0].compare(pair[1])
         return None if order is None else order == 0
     if isinstance(left, Quantity) or isinstance(right, Quantity):
-        left, right = _quantities(left, right)
+        left, right = quantities(left, right)
         if left is None or right is None:
             return False
         order = left.compare(right)
@@ -55,15 +50,6 @@ def _moments(left: Any, right: Any) -> tuple[Temporal, Temporal] | None:
     if isinstance(right, str) and isinstance(left, Temporal):
         right = Temporal.parse(right, "time" if left.kind == "time" else "dateTime")
     return (left, right) if isinstance(left, Temporal) and isinstance(right, Temporal) else None
-
-
-def _quantities(left: Any, right: Any) -> tuple[Quantity | None, Quantity | None]:
-    def quantity(value: Any) -> Quantity | None:
-        if isinstance(value, Quantity):
-            return value
-        return Quantity(Decimal(value)) if number(value) else None
-
-    return quantity(left), quantity(right)
 
 
 def equal(left: Items, right: Items) -> Items:
@@ -100,8 +86,8 @@ def alike(one_item: Any, other: Any) -> bool:
         places = min(_places(left), _places(right))
         return round(Decimal(left), places) == round(Decimal(right), places)
     if isinstance(left, Quantity) or isinstance(right, Quantity):
-        first, second = _quantities(left, right)
-        return first is not None and second is not None and _alike_quantities(first, second)
+        first, second = quantities(left, right)
+        return first is not None and second is not None and _alikequantities(first, second)
     if isinstance(left, Node) and isinstance(right, Node):
         return _alike_json(left.value, right.value)
     return same(one_item, other) is True
@@ -110,7 +96,7 @@ def alike(one_item: Any, other: Any) -> bool:
 _UCUM_DURATION = {"year": "a", "month": "mo", "week": "wk", "day": "d", "hour": "h", "minute": "min", "second": "s"}
 
 
-def _alike_quantities(first: Quantity, second: Quantity) -> bool:
+def _alikequantities(first: Quantity, second: Quantity) -> bool:
     """Equal at the lesser precision; a calendar duration is alike the UCUM one."""
     mine = canonical(_UCUM_DURATION.get(first.unit, first.unit))
     theirs = canonical(_UCUM_DURATION.get(second.unit, second.unit))
@@ -167,7 +153,7 @@ def order(left: Any, right: Any) -> int | None:
         if pair is not None:
             return pair[0].compare(pair[1])
     elif isinstance(left, Quantity) or isinstance(right, Quantity):
-        first, second = _quantities(left, right)
+        first, second = quantities(left, right)
         if first is not None and second is not None:
             return first.compare(second)
     elif (isinstance(left, str) and isinstance(right, str)) or (number(left) and number(right)):
@@ -257,119 +243,6 @@ def implication(left: Items, right: Items) -> Items:
     if first is False or second:
         return [True]
     return [] if first is None or second is None else logical(second)
-
-
-# --- arithmetic -------------------------------------------------------------------------------------------------------
-
-
-def arithmetic(compute: Callable[[Any, Any], Any]) -> Operator:
-    """An arithmetic operator; empty when a side is empty or the result does not exist."""
-
-    def calculate(left: Items, right: Items) -> Items:
-        first, second = one(left), one(right)
-        if first is None or second is None:
-            return []
-        try:
-            with localcontext() as context:
-                context.prec = 40
-                result = compute(first, second)
-        except (DivisionByZero, InvalidOperation, Overflow):
-            return []
-        return [] if result is None else [result]
-
-    return calculate
-
-
-def add(left: Any, right: Any) -> Any:
-    """``+``."""
-    if isinstance(left, str) and isinstance(right, str):
-        return left + right
-    if isinstance(left, Temporal) and isinstance(right, Quantity):
-        return _moved(left, right, 1)
-    return _numeric(left, right, "+")
-
-
-def subtract(left: Any, right: Any) -> Any:
-    """``-``."""
-    if isinstance(left, Temporal) and isinstance(right, Quantity):
-        return _moved(left, right, -1)
-    return _numeric(left, right, "-")
-
-
-def _moved(moment: Temporal, quantity: Quantity, sign: int) -> Temporal | None:
-    if quantity.unit in ("a", "mo") or (quantity.unit not in CALENDAR_UNITS and quantity.unit not in _DURATIONS):
-        raise wrong(f"a calendar duration is expected beside a date, not {quantity.unit}")
-    return moment.plus(quantity, sign)
-
-
-_DURATIONS = frozenset({"wk", "d", "h", "min", "s", "ms"})
-
-
-def _numeric(left: Any, right: Any, operator: str) -> Any:
-    sign = 1 if operator == "+" else -1
-    if isinstance(left, Quantity) and isinstance(right, Quantity):
-        mine, theirs = canonical(left.unit), canonical(right.unit)
-        if left.unit == right.unit:
-            return Quantity(left.value + sign * right.value, left.unit)
-        if mine is None or theirs is None or mine[1] != theirs[1]:
-            return None
-        smaller = min((mine, left.unit), (theirs, right.unit))
-        total = left.value * mine[0] + sign * right.value * theirs[0]
-        return Quantity(total / smaller[0][0], smaller[1])
-    if number(left) and number(right):
-        return left + right if sign > 0 else left - right
-    raise wrong(f"{operator} does not join these types")
-
-
-def multiply(left: Any, right: Any) -> Any:
-    """``*``."""
-    if number(left) and number(right):
-        return left * right
-    first, second = _quantities(left, right)
-    if first is None or second is None:
-        raise wrong("* does not join these types")
-    return _based(first, second, product, first.value * second.value)
-
-
-def divide(left: Any, right: Any) -> Any:
-    """``/``: always Decimal; empty for a zero divisor."""
-    if number(left) and number(right):
-        return None if right == 0 else Decimal(left) / Decimal(right)
-    first, second = _quantities(left, right)
-    if first is None or second is None:
-        raise wrong("/ does not join these types")
-    return None if second.value == 0 else _based(first, second, quotient, first.value / second.value)
-
-
-def _based(first: Quantity, second: Quantity, unit: Callable[[str, str], str], value: Decimal) -> Quantity:
-    """A product or quotient; units of one kind are brought to the unit of the first."""
-    mine, theirs = canonical(first.unit), canonical(second.unit)
-    if mine and theirs and mine[1] == theirs[1] and first.unit != second.unit:
-        factor = theirs[0] / mine[0]
-        value = value * factor if unit is product else value / factor
-        return Quantity(value, unit(first.unit, first.unit))
-    return Quantity(value, unit(first.unit, second.unit))
-
-
-def whole(left: Any, right: Any) -> Any:
-    """``div``: truncated towards zero."""
-    _both_numbers(left, right, "div")
-    return None if right == 0 else int(Decimal(left) / Decimal(right))
-
-
-def modulo(left: Any, right: Any) -> Any:
-    """``mod``: the remainder of ``div``, with the sign of the dividend."""
-    _both_numbers(left, right, "mod")
-    if right == 0:
-        return None
-    if isinstance(left, int) and isinstance(right, int):
-        return left - right * int(Decimal(left) / Decimal(right))
-    return Decimal(left) % Decimal(right)
-
-
-def _both_numbers(left: Any, right: Any, operator: str) -> None:
-    if not (number(left) and number(right)):
-        raise wrong(f"{operator} needs numbers")
 
 
 def concatenate(left: Items, right: Items) -> Items:

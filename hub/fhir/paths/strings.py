@@ -12,9 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from hub.fhir.paths.functions import table
-from hub.fhir.paths.operators import number
 from hub.fhir.paths.scope import Items, Scope, integer, one, system, text, wrong
-from hub.fhir.paths.values import CALENDAR_UNITS, Quantity, Temporal, plain
+from hub.fhir.paths.values import CALENDAR_UNITS, Quantity, Temporal, number, plain
 
 MAX_TEXT = 1_000_000  # characters of a result
 

@@ -285,3 +285,19 @@ def plain(value: Decimal) -> str:
 
 def _sign(value: Decimal) -> int:
     return (value > 0) - (value < 0)
+
+
+def number(value: Any) -> bool:
+    """Whether a System value is an Integer or Decimal."""
+    return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+
+
+def quantities(left: Any, right: Any) -> tuple[Quantity | None, Quantity | None]:
+    """Both as quantities: a number beside a quantity has the unit 1."""
+
+    def quantity(value: Any) -> Quantity | None:
+        if isinstance(value, Quantity):
+            return value
+        return Quantity(Decimal(value)) if number(value) else None
+
+    return quantity(left), quantity(right)

@@ -72,8 +72,9 @@ def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: R
     pairs = pairs_of(value, model)
     if codes is None or not pairs:
         return
-    most = [item["valueCanonical"] for item in row.get("extension", ()) if item["url"] == _MAXIMUM]
-    strength, value_set = row.get("strength"), row.get("valueSet", "")
+    extensions = parts.objects(row, "extension")
+    most = [parts.string(item, "valueCanonical") for item in extensions if item.get("url") == _MAXIMUM]
+    strength, value_set = parts.string(row, "strength"), parts.string(row, "valueSet")
     if most and strength != "required":
         strength, value_set = "required", most[0]
     if strength not in ("required", "extensible") or not value_set:

@@ -118,7 +118,7 @@ class Conformance:
             return
         if item.node.model == "Reference":
             self._target(fitting, item, profile)
-        profiles = [url for kind in fitting for url in kind.get("profile", ())]
+        profiles = [url for kind in fitting for url in parts.strings(kind, "profile")]
         if item.node.model == "Extension" or not profiles or any(not kind.get("profile") for kind in fitting):
             return
         known = [url for url in profiles if self.library.structure(url) is not None]
@@ -128,7 +128,7 @@ class Conformance:
             self.report.add("profile-unmet", item.place, expected=", ".join(profiles))
 
     def _target(self, types: list[dict[str, Any]], item: Item, profile: str) -> None:
-        wanted = [url for kind in types for url in kind.get("targetProfile", ())]
+        wanted = [url for kind in types for url in parts.strings(kind, "targetProfile")]
         text = item.node.value.get("reference") if isinstance(item.node.value, dict) else None
         if not wanted or not isinstance(text, str):
             return

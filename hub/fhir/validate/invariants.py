@@ -41,13 +41,15 @@ def compiled(rows: list[dict[str, Any]]) -> tuple[Constraint, ...]:
     """The constraints that are evaluated; one that cannot be compiled is left out."""
     found = []
     for row in rows:
-        if row["key"] in _IN_CODE or "expression" not in row:
+        key, expression = parts.string(row, "key"), parts.string(row, "expression")
+        if key in _IN_CODE or not expression:
             continue
         try:
-            path = paths.compile(_MENDED.get(row["key"], row["expression"]))
+            path = paths.compile(_MENDED.get(key, expression))
         except HubError:
             continue
-        found.append(Constraint(row["key"], row["severity"], row.get("human", ""), row["expression"], path))
+        severity, human = parts.string(row, "severity") or "error", parts.string(row, "human")
+        found.append(Constraint(key, severity, human, expression, path))
     return tuple(found)
 
 

@@ -17,12 +17,15 @@ from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.definitions import CANONICAL, Definitions
 from hub.fhir.elements import json_members, members
+from hub.fhir.validate import parts
 from hub.fhir.validate.invariants import Constraint, compiled
 
 Json = dict[str, Any]
 MAX_BASES = 32
-_APPENDED = frozenset({"constraint"})
-_EDITORIAL = frozenset({"id", "path", "base", "short", "definition", "comment", "requirements", "mapping", "alias"})
+# JSON shapes of the members that are read; a member of another shape is left out.
+_SHAPES = {
+    "min": int, "max": str, "maxLength": int, "type": list, "constraint": list, "binding": dict, "slicing": dict,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -64,12 +67,15 @@ class Shape:
 
     def merge(self, element: Json) -> None:
         """Lays an ElementDefinition over the rules."""
-        for key, value in element.items():
-            if key in _APPENDED:
-                known = {row.get("key") for row in self.rules.get(key, ())}
-                self.rules[key] = [*self.rules.get(key, ()), *(row for row in value if row.get("key") not in known)]
-            elif key not in _EDITORIAL:
-                self.rules[key] = value
+        kept: Json = {key: value for key, value in element.items() if isinstance(value, _SHAPES.get(key, object))}
+        for name in ("type", "constraint"):
+            if name in kept:
+                kept[name] = parts.objects(kept, name)
+        if "constraint" in kept:
+            known = {row.get("key") for row in self.rules.get("constraint", ())}
+            more = [row for row in kept["constraint"] if row.get("key") not in known]
+            kept["constraint"] = [*self.rules.get("constraint", ()), *more]
+        self.rules.update(kept)
         self.narrow()
 
 
@@ -125,14 +131,14 @@ class Library:
         if depth > MAX_BASES:
             raise HubError("value", f"The base definitions of {structure['url']} run in a circle.")
         kind = str(structure["type"]).rpartition("/")[2]
-        elements = structure.get("snapshot", {}).get("element")
+        elements = parts.objects(parts.object(structure, "snapshot"), "element")
         if elements:
             return apply(Shape(kind, kind), elements)
         base = self.structure(str(structure.get("baseDefinition", "")))
         shape = Shape(kind, kind)
         if base is not None and not _is_base(base):
             shape = copy.deepcopy(self._build(base, depth + 1))
-        return apply(shape, structure.get("differential", {}).get("element", []))
+        return apply(shape, parts.objects(parts.object(structure, "differential"), "element"))
 
 
 _CHECKED = ("min", "max", "type", "binding", "slicing", "constraint", "maxLength")
@@ -142,7 +148,7 @@ _VALUED = ("fixed", "pattern", "minValue", "maxValue")
 def prune(shape: Shape, base: Json | None = None, sliced: bool = False) -> Shape:
     """Takes out what the base definition says already, so that a check only looks at what the profile adds."""
     kept = {key: value for key, value in shape.rules.items() if key in _CHECKED or key.startswith(_VALUED)}
-    rows = [row for row in kept.pop("constraint", ()) if (row["key"], row.get("expression", "")) not in _known()]
+    rows = [row for row in kept.pop("constraint", ()) if (row.get("key"), row.get("expression", "")) not in _known()]
     shape.constraints = compiled(rows)
     if base is not None and not sliced:
         kept = {key: value for key, value in kept.items() if base.get(key) != value or key.startswith(_VALUED)}

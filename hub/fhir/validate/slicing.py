@@ -10,7 +10,7 @@ from hub.fhir import paths
 from hub.fhir.elements import supertypes, type_of
 from hub.fhir.paths.values import Node
 from hub.fhir.reference import parse
-from hub.fhir.validate import codes, invariants
+from hub.fhir.validate import codes, invariants, parts
 from hub.fhir.validate import conformance as conform
 from hub.fhir.validate.profiles import Shape
 from hub.fhir.validate.references import resolve
@@ -27,7 +27,7 @@ _STEP = re.compile(r"extension\('([^']*)'\)|([A-Za-z]+\([A-Za-z.]*\))|\$this|([A
 def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profile: str) -> None:
     """Assigns the items to the slices, then checks counts, order, closure, and each item against its slice."""
     slicing = shape.rules.get("slicing", {})
-    discriminators = slicing.get("discriminator") or _implied(shape)
+    discriminators = parts.objects(slicing, "discriminator") or _implied(shape)
     names = [name for name in shape.slices if "/" not in name]
     assigned = [_slice_of(run, shape, names, discriminators, item, profile) for item in items]
     for name in names:
@@ -90,7 +90,7 @@ def _slice_of(
 
 
 def _matches(run: Conformance, shape: Shape, row: dict[str, str], item: Item, profile: str) -> bool:
-    kind, path = row.get("type", "value"), row.get("path", "$this")
+    kind, path = parts.string(row, "type") or "value", parts.string(row, "path") or "$this"
     rules = shape.marks.get(path)
     if rules is None:
         rules = shape.marks[path] = _rules_at(run, shape, path)
@@ -102,9 +102,8 @@ def _matches(run: Conformance, shape: Shape, row: dict[str, str], item: Item, pr
         wanted = [str(one.get("code")) for one in rules.get("type", ())]
         return any(name in supertypes(type_of(node.model)) for node in nodes for name in wanted if node.model)
     if kind == "profile":
-        urls = [
-            url for one in rules.get("type", ()) for url in (*one.get("profile", ()), *one.get("targetProfile", ()))
-        ]
+        names = ("profile", "targetProfile")
+        urls = [url for one in rules.get("type", ()) for name in names for url in parts.strings(one, name)]
         return any(run.conforms(url, conform.Item(node, item.place)) for node in nodes for url in urls)
     return _valued(run, rules, nodes, item, path)
 
@@ -164,7 +163,7 @@ def _children(run: Conformance, shape: Shape, name: str, url: str) -> list[Shape
     found = shape.children.get(name)
     if found is None:
         for one in shape.rules.get("type", ()):
-            for canonical in one.get("profile", ()):
+            for canonical in parts.strings(one, "profile"):
                 profiled = run.library.shape(canonical)
                 if profiled is not None and name in profiled.children:
                     found = profiled.children[name]
@@ -176,7 +175,7 @@ def _children(run: Conformance, shape: Shape, name: str, url: str) -> list[Shape
 
 
 def _profiles(rules: dict[str, Any]) -> list[str]:
-    return [str(url).partition("|")[0] for kind in rules.get("type", ()) for url in kind.get("profile", ())]
+    return [url.partition("|")[0] for kind in rules.get("type", ()) for url in parts.strings(kind, "profile")]
 
 
 def _nodes(run: Conformance, path: str, item: Item) -> list[Node]:
