@@ -10,9 +10,9 @@ class Context:
     """The circumstances of one request or message.
 
     ``door`` is the edge it came through (``fhir``, ``platform``, ``web``, ``hl7v2``, ``dicom``, ``cli``); ``actor`` the
-    authenticated or claimed party (user, HD of MSH-3/MSH-4, calling AE title); ``peer`` the network address; ``purpose`` a code of
-    http://terminology.hl7.org/CodeSystem/v3-ActReason; ``origin`` the inbox item this data came from, or "";
-    ``request`` an id that ties log lines, audit and answer together; ``language`` zh or en.
+    authenticated or claimed party (user, HD of MSH-3/MSH-4, calling AE title); ``peer`` the network address;
+    ``purpose`` a code of http://terminology.hl7.org/CodeSystem/v3-ActReason; ``origin`` the inbox item this data came
+    from, or ""; ``request`` an id that ties log lines, audit and answer together; ``language`` zh or en.
     """
 
     door: str

@@ -130,7 +130,7 @@ class Ingest:
     def create(
         self, context: Context, resource: Resource, *, if_none_exist: Pairs | None = None, database: str | None = None
     ) -> Written:
-        """create; with ``if_none_exist`` an existing match is the answer (200), several HubError("multiple-matches")."""
+        """create; with ``if_none_exist`` an existing match is the answer, several are HubError("multiple-matches")."""
         self.validate(resource)
         return self._unit(
             context,
@@ -303,9 +303,7 @@ class Ingest:
         versions = [one.version for one in written if one.version is not None]
         self._audit.write(tx, context, event, tuple(f"{version.type}/{version.id}" for version in versions), now)
 
-    def one_match(
-        self, tx: Transaction, type: str, criteria: Pairs, database: str | None = None
-    ) -> Version | None:
+    def one_match(self, tx: Transaction, type: str, criteria: Pairs, database: str | None = None) -> Version | None:
         """The one current resource that meets search criteria; holds off others who ask the same until the unit ends.
 
         ``database`` narrows it to that of a base such as ``/emr``.
