@@ -79,6 +79,6 @@ class StudyClock:
             except HubError as error:
                 log.error("study %s: %s", study["uid"], error)
                 self._failed[id] = now + wait, min(2 * wait, LONGEST_WAIT)
-            except Exception:  # noqa: BLE001 - one study that fails must not stop the others; it stays open
+            except Exception:
                 log.exception("study %s", study["uid"])
                 self._failed[id] = now + wait, min(2 * wait, LONGEST_WAIT)
