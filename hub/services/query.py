@@ -13,6 +13,7 @@ from typing import Any
 
 from hub.audit.record import Audit
 from hub.databases import plan
+from hub.databases.router import DATABASES
 from hub.errors import HubError
 from hub.fhir import json
 from hub.search.expression import ALL, Expression, Ids, Query, both
@@ -349,7 +350,7 @@ class QueryService:
             newest = self._store.read(types[0], id)
             if newest is None or not self._visible(context, newest, databases):
                 raise HubError("not-found", f"{types[0]}/{id} does not exist", f"{types[0]}/{id}")
-        scope = tuple(databases)
+        scope = tuple(databases) or DATABASES  # the rows of the imaging index belong to none of them
         if total is None:
             total = self._store.history_count(types, id, databases=scope, since=since)
         rows = self._store.history(types, id, databases=scope, since=since, before=before, limit=count + 1)
