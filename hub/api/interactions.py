@@ -125,7 +125,9 @@ class Interactions:
         return self.written(request, written)
 
     def conditional_delete(self, request: Request) -> Answer:
-        written = self._doors.ingest.conditional_delete(request.context, request.route.type, request.pairs)
+        written = self._doors.ingest.conditional_delete(
+            request.context, request.route.type, request.pairs, database=request.database
+        )
         return self.written(request, written)
 
     def written(self, request: Request, written: Written) -> Answer:

@@ -195,14 +195,7 @@ class Ingest:
         """
 
         def work(tx: Transaction, now: int) -> Written:
-            current = self.one_match(tx, type, criteria, database) if id is None else tx.read(type, id)
-            if current is None:
-                raise HubError("not-found", f"there is no {type} to change", f"{type}/{id}" if id else type)
-            if current.deleted:
-                raise HubError("deleted", f"{type}/{id} was deleted", f"{type}/{id}")
-            changed = change(self._databases.decode(current))
-            check_identity(type, current.id, changed)
-            self.validate(changed)
+            changed = self.changed_in(tx, type, id, change, criteria=criteria, database=database)
             return self.update_in(tx, context, changed, now, if_match=if_match, database=database)
 
         return self._unit(context, event, work)
@@ -277,6 +270,27 @@ class Ingest:
             raise HubError("business-rule", said, current.type)
         version, changed = self._put(tx, resource, context, now, method="PUT", expected=if_match)
         return Written(201 if current is None or current.deleted else 200, version, changed)
+
+    def changed_in(
+        self,
+        tx: Transaction,
+        type: str,
+        id: str | None,
+        change: Callable[[Resource], Resource],
+        *,
+        criteria: Pairs = (),
+        database: str | None = None,
+    ) -> Resource:
+        """What ``change`` makes of the current resource, valid and with its identity; not written yet."""
+        current = self.one_match(tx, type, criteria, database) if id is None else tx.read(type, id)
+        if current is None:
+            raise HubError("not-found", f"there is no {type} to change", f"{type}/{id}" if id else type)
+        if current.deleted:
+            raise HubError("deleted", f"{type}/{id} was deleted", f"{type}/{id}")
+        changed = change(self._databases.decode(current))
+        check_identity(type, current.id, changed)
+        self.validate(changed)
+        return changed
 
     def delete_in(
         self,

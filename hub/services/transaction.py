@@ -7,13 +7,14 @@ are resolved first; two entries that concern the same resource are refused, neve
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from hub.errors import HubError
-from hub.fhir import reference
+from hub.fhir import json, patch, reference
 from hub.services.context import Context
 from hub.services.ingest import Ingest, Pairs, Resource, Written, check_identity
 from hub.store.protocol import Store, Transaction
@@ -107,11 +108,7 @@ class Transactions:
                 check_identity(entry.type, entry.id, entry.resource)
             self._ingest.validate(entry.resource)
         if entry.method == "PATCH":
-            raise HubError(
-                "method-unknown",
-                "PATCH inside a Bundle is not supported; send a PUT or a PATCH of its own",
-                "request.method",
-            )
+            patch_of(entry)
 
     # --- transaction --------------------------------------------------------------------------------------------------
 
@@ -122,22 +119,28 @@ class Transactions:
         taken: dict[str, int] = {}
         for entry in (e for e in entries if e.method == "DELETE"):
             with located(entry):
-                id = entry.id or self._criteria_id(tx, entry)
+                id = entry.id or self._criteria_id(tx, entry, database)
                 if id is not None:
                     claim(taken, f"{entry.type}/{id}", entry)
-                    answers[entry.index] = Answer(
-                        entry, self._ingest.delete_in(tx, context, entry.type, id, now, if_match=entry.if_match)
+                    written = self._ingest.delete_in(
+                        tx, context, entry.type, id, now, if_match=entry.if_match, database=database
                     )
+                    answers[entry.index] = Answer(entry, written)
                 else:
                     answers[entry.index] = Answer(entry, Written(204, None, False))
         identities: dict[str, str] = {}
         planned: list[tuple[Entry, Resource]] = []
-        for entry in sorted((e for e in entries if e.method in ("POST", "PUT")), key=lambda e: ORDER[e.method]):
+        for entry in sorted(
+            (e for e in entries if e.method in ("POST", "PUT", "PATCH")), key=lambda e: ORDER[e.method]
+        ):
             with located(entry):
-                resource, exists = self._identify(tx, entry)
+                resource, exists = self._identify(tx, entry, database)
                 target = f"{entry.type}/{resource['id']}"
                 if exists is None:
                     claim(taken, target, entry)
+                    for criteria in (entry.criteria, entry.if_none_exist):
+                        if criteria is not None:
+                            claim(taken, f"{entry.type}?{sorted(criteria)}", entry)
                     planned.append((entry, resource))
                 else:
                     answers[entry.index] = Answer(entry, exists)
@@ -150,19 +153,24 @@ class Transactions:
         self._ingest.record(tx, context, "transaction", [a.written for a in answers.values() if a.written], now)
         return [answers[entry.index] for entry in entries]
 
-    def _criteria_id(self, tx: Transaction, entry: Entry) -> str | None:
-        match = self._ingest.one_match(tx, entry.type, entry.criteria or ())
+    def _criteria_id(self, tx: Transaction, entry: Entry, database: str | None) -> str | None:
+        match = self._ingest.one_match(tx, entry.type, entry.criteria or (), database)
         return match.id if match else None
 
-    def _identify(self, tx: Transaction, entry: Entry) -> tuple[Resource, Written | None]:
+    def _identify(self, tx: Transaction, entry: Entry, database: str | None) -> tuple[Resource, Written | None]:
         """The resource with its final id; and, for a conditional create that found one, the answer."""
         assert entry.resource is not None  # _check has seen to it
+        if entry.method == "PATCH":
+            change = patch_of(entry)
+            return self._ingest.changed_in(
+                tx, entry.type, entry.id, change, criteria=entry.criteria or (), database=database
+            ), None
         if entry.method == "PUT":
             if entry.criteria is not None:
-                return self._ingest.matched(tx, entry.type, entry.criteria, entry.resource), None
+                return self._ingest.matched(tx, entry.type, entry.criteria, entry.resource, database), None
             return entry.resource, None
         if entry.if_none_exist is not None:
-            match = self._ingest.one_match(tx, entry.type, entry.if_none_exist)
+            match = self._ingest.one_match(tx, entry.type, entry.if_none_exist, database)
             if match is not None:
                 return {**entry.resource, "id": match.id}, Written(200, match, False)
         return {**entry.resource, "id": self._new_id()}, None
@@ -192,9 +200,14 @@ class Transactions:
         self._check(entry)
         if entry.method == "DELETE":
             if entry.id is None:
-                return self._ingest.conditional_delete(context, entry.type, entry.criteria or ())
-            return self._ingest.delete(context, entry.type, entry.id, if_match=entry.if_match)
+                return self._ingest.conditional_delete(context, entry.type, entry.criteria or (), database=database)
+            return self._ingest.delete(context, entry.type, entry.id, if_match=entry.if_match, database=database)
         assert entry.resource is not None  # _check has seen to it
+        if entry.method == "PATCH":
+            return self._ingest.change(
+                context, entry.type, entry.id, patch_of(entry),
+                criteria=entry.criteria or (), if_match=entry.if_match, database=database,
+            )  # fmt: skip
         if entry.method == "POST":
             return self._ingest.create(context, entry.resource, if_none_exist=entry.if_none_exist, database=database)
         if entry.criteria is not None:
@@ -231,6 +244,22 @@ def parse_entry(index: int, raw: Any) -> Entry:
         parse_etag(request.get("ifMatch"), f"{at}.ifMatch"),
         parse_qsl(none_exist.lstrip("?"), keep_blank_values=True) if isinstance(none_exist, str) else None,
     )  # fmt: skip
+
+
+def patch_of(entry: Entry) -> Callable[[Resource], Resource]:
+    """The change that a PATCH entry carries: a Parameters (FHIRPath Patch) or a Binary with a JSON Patch."""
+    given = entry.resource or {}
+    if given.get("resourceType") == "Parameters":
+        return lambda resource: patch.fhirpath_patch(resource, given)
+    if given.get("resourceType") == "Binary" and given.get("contentType") == "application/json-patch+json":
+        try:
+            text = base64.b64decode(str(given.get("data", "")), validate=True)
+        except ValueError:
+            raise HubError("value", "Binary.data is not base64", "resource.data") from None
+        operations = json.decode_value(text)
+        return lambda resource: patch.json_patch(resource, operations)
+    said = "a PATCH entry carries a Parameters, or a Binary of application/json-patch+json"
+    raise HubError("value", said, "resource")
 
 
 def parse_etag(text: str | None, at: str) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import httpx
@@ -136,6 +138,15 @@ def test_two_entries_about_one_resource_are_refused(client: httpx.Client) -> Non
     assert both.status_code == 409
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_two_entries_that_would_create_the_same_are_refused(client: httpx.Client, method: str) -> None:
+    query = f"identifier={SYSTEM}|same"
+    url, more = (f"Patient?{query}", {}) if method == "PUT" else ("Patient", {"ifNoneExist": query})
+    response = send(client, "transaction", *[entry(method, url, patient("same"), **more) for _ in range(2)])
+    assert response.status_code == 409
+    assert client.get(f"/fhir/Patient?{query}").json()["total"] == 0
+
+
 def test_conditional_create_of_an_existing_one_is_referred_to(client: httpx.Client) -> None:
     response = send(
         client,
@@ -146,6 +157,19 @@ def test_conditional_create_of_an_existing_one_is_referred_to(client: httpx.Clie
     )
     assert statuses(response) == ["200", "201"]
     assert response.json()["entry"][1]["resource"]["subject"]["reference"] == "Patient/known"
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_patches_among_the_entries(client: httpx.Client, kind: str) -> None:
+    client.put("/fhir/Patient/patched", json=patient("patched", id="patched"), headers=FHIR).raise_for_status()
+    operation = [{"op": "add", "path": "/birthDate", "value": f"200{len(kind) % 10}"}]
+    data = base64.b64encode(json.dumps(operation).encode()).decode()
+    binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": data}
+    response = send(client, kind, entry("PATCH", f"Patient?identifier={SYSTEM}|patched", binary))
+    assert statuses(response) == ["200"]
+    assert client.get("/fhir/Patient/patched").json()["birthDate"] == f"200{len(kind) % 10}"
+    wrong = send(client, kind, entry("PATCH", "Patient/patched", patient("x")))
+    assert wrong.status_code == 422 or statuses(wrong) == ["422"]
 
 
 def test_a_batch_goes_on_after_an_error(client: httpx.Client) -> None:
@@ -189,4 +213,7 @@ def test_requests_that_are_none_are_refused(client: httpx.Client, method: str, u
 def test_the_base_decides_what_may_be_written(client: httpx.Client) -> None:
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry("POST", "Patient", patient("x"))]}
     assert client.post("/emr", json=bundle, headers=FHIR).status_code == 422
+    gone = {"resourceType": "Bundle", "type": "transaction", "entry": [entry("DELETE", "Patient/by-batch")]}
+    assert client.post("/emr", json=gone, headers=FHIR).status_code == 200
+    assert client.get("/fhir/Patient/by-batch").status_code == 200
     assert client.post("/population", json=bundle, headers=FHIR).status_code == 200

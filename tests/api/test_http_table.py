@@ -33,6 +33,7 @@ def patient(id: str | None = None, value: str = "x", **more: Any) -> dict[str, A
 LABORATORY = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}]
 }
+SURVEY = [{"coding": [{"system": LABORATORY["coding"][0]["system"], "code": "survey"}]}]
 OBSERVATION = {
     "resourceType": "Observation", "id": "seen", "status": "final", "category": [LABORATORY],
     "code": {"text": "c"}, "subject": {"reference": "Patient/known"},
@@ -52,6 +53,7 @@ BODIES: dict[str, Any] = {
     "patient-conditional": patient(value="made", gender="male"),
     "patient-fresh": patient(value="fresh"),
     "observation": OBSERVATION,
+    "observation-elsewhere": {**OBSERVATION, "category": SURVEY},
     "broken": b'{"resourceType": "Patient", "id": ',
     "list": b"[]",
     "xml": b'<Patient xmlns="http://hl7.org/fhir"><name><family value="\xe7\x8e\x8b"/></name></Patient>',
