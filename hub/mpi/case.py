@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hub.mpi import golden, review
-from hub.mpi.features import BLOCK, FeatureCache, Features, compile_patient, key_block, link_block
+from hub.mpi.features import BLOCK, FeatureCache, Features, key_block, link_block
 from hub.mpi.rules import Key, Rules
 from hub.search.expression import Expression, In, Match, Query
 from hub.store.protocol import Reader, Version
@@ -54,7 +54,7 @@ class Case:
         self._crowded = crowded
         self.patient = patient
         self.me = f"Patient/{patient['id']}"
-        self.features = compile_patient(patient, rules)
+        self.features = cache.written(patient)
         self._versions: dict[str, Version | None] = {}
         self._persons: dict[str, Resource | None] = {}
         self._around: list[Resource] = []
@@ -73,7 +73,7 @@ class Case:
         while True:
             query = Query(("Person", "Patient"), _in(sure | blocks), databases=POPULATION, limit=MAX_FOUND)
             rows = [row.version for row in self._tx.find(query)]
-            patients = [version for version in rows if version.type == "Patient"]
+            patients = [version for version in rows if version.type == "Patient" and version.id != self.patient["id"]]
             found = [self._cache.of(version) for version in patients]
             sizes = Counter(key for one in found for key in one.blocks & blocks)
             crowded = {key for key, size in sizes.items() if size >= MAX_BLOCK}
@@ -82,7 +82,7 @@ class Case:
             self._crowded.add(crowded)
             blocks -= crowded
         self._versions.update((f"Patient/{version.id}", version) for version in patients)
-        self.alike = [one for one in found if one.reference != self.me]
+        self.alike = found
         if len(rows) < MAX_FOUND:
             self._around = self._active(version for version in rows if version.type == "Person")
         else:

@@ -127,6 +127,14 @@ class FeatureCache:
         self._rules = rules
         self._size = size
         self._known: dict[tuple[str, int], Features] = {}
+        self._last: tuple[dict[str, Any], Features] | None = None
+
+    def written(self, patient: dict[str, Any]) -> Features:
+        """The features of a Patient being written, compiled once for its index entries and for linking."""
+        last = self._last
+        if last is None or last[0] is not patient:
+            last = self._last = (patient, compile_patient(patient, self._rules))
+        return last[1]
 
     def of(self, version: Version) -> Features:
         """The features of a Patient's version."""
@@ -178,10 +186,9 @@ def link_block(reference: str) -> str:
     return _hash(("link", reference))
 
 
-def patient_terms(patient: dict[str, Any], rules: Rules) -> list[Term]:
+def patient_terms(features: Features) -> list[Term]:
     """The index entries by which a Patient is found: blocking keys, hospital numbers, Patients it was merged with."""
-    features = compile_patient(patient, rules)
-    keys = {*features.blocks, *map(key_block, features.local), *map(link_block, golden.merged_with(patient))}
+    keys = {*features.blocks, *map(key_block, features.local), *map(link_block, features.merged)}
     return [Term(BLOCK, key) for key in sorted(keys)]
 
 

@@ -90,7 +90,7 @@ class Linker:
         self._rules = rules or load()
         self._cache = FeatureCache(databases.decode, self._rules)
         self._crowded = Crowded()
-        databases.derive("Patient", lambda patient: patient_terms(patient, self._rules))
+        databases.derive("Patient", lambda patient: patient_terms(self._cache.written(patient)))
         databases.derive("Person", lambda person: person_terms(person, self._rules))
 
     # --- doors --------------------------------------------------------------------------------------------------------

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hub.databases.database import Databases
-from hub.fhir import definitions
 from hub.mpi import compare, golden
-from hub.mpi.link import Linker
-from hub.search.expression import ALL, Query
-from hub.search.parameters import Registry
-from hub.store.sqlite import SqliteStore
+from tests.mpi.region import Region
 
 RESIDENT_ID = "urn:oid:2.16.840.1.113883.2.23.1.19.1"
 CARD = "https://region-hub.example/fhir/healthcard"
@@ -26,58 +19,6 @@ MALE, FEMALE = "109901198503070013", "109901198503070021"
 INDEX = "AB" * 32
 NOW = 1_700_000_000_000_000
 Resource = dict[str, Any]
-
-
-class Region:
-    """A store with a linker, and short words for tests."""
-
-    def __init__(self, directory: Path) -> None:
-        clock = itertools.count(NOW).__next__
-        self.store = SqliteStore(directory / "hub.sqlite3", clock=clock, snapshot_seconds=900)
-        self.databases = Databases(Registry(definitions.load()), clock)
-        self.linker = Linker(self.databases)
-        self.clock = clock
-
-    def register(self, resource: Resource) -> None:
-        """Store a Patient and link it, as ingest does."""
-        now = self.clock()
-
-        def work(tx: Any) -> None:
-            _, changed = self.databases.put(tx, resource, method="PUT", now=now)
-            if changed:
-                self.linker.link(tx, resource, now=now)
-
-        self.store.write(work)
-
-    def delete(self, id: str) -> None:
-        now = self.clock()
-
-        def work(tx: Any) -> None:
-            self.databases.delete(tx, "Patient", id, now=now)
-            self.linker.unlink(tx, id, now=now)
-
-        self.store.write(work)
-
-    def all(self, type: str) -> list[Resource]:
-        return [self.databases.decode(row.version) for row in self.store.find(Query((type,), ALL, limit=1000))]
-
-    def persons(self) -> list[Resource]:
-        return [person for person in self.all("Person") if person["active"]]
-
-    def clusters(self) -> set[frozenset[str]]:
-        return {frozenset(golden.links(person)) for person in self.persons()}
-
-    def person(self, patient: str) -> Resource:
-        person = self.linker.person_of(self.store, f"Patient/{patient}")
-        assert person is not None
-        return person
-
-
-@pytest.fixture
-def region(tmp_path: Path) -> Iterator[Region]:
-    made = Region(tmp_path)
-    yield made
-    made.store.close()
 
 
 def patient(
@@ -117,7 +58,7 @@ def test_a_registration_founds_a_person(region: Region) -> None:
 def test_the_same_number_links_15_digits_too(region: Region) -> None:
     region.register(patient("a", number=MALE))
     region.register(patient("b", number="109901850307001"))
-    assert region.clusters() == {frozenset({"Patient/a", "Patient/b"})}
+    assert region.together() == {frozenset({"a", "b"})}
     assert [golden.pair(one) for one in region.persons()[0]["identifier"]] == [(RESIDENT_ID, MALE)]
 
 
@@ -126,7 +67,7 @@ def test_a_card_links_and_a_bridge_joins_two_persons(region: Region) -> None:
     region.register(patient("b", number=MALE))
     assert len(region.persons()) == 2
     region.register(patient("c", number=MALE, card=f"{INDEX.lower()}:1"))
-    assert region.clusters() == {frozenset({"Patient/a", "Patient/b", "Patient/c"})}
+    assert region.together() == {frozenset({"a", "b", "c"})}
     (gone,) = [person for person in region.all("Person") if not person["active"]]
     survivor = region.linker.person(region.store, gone["id"])
     assert survivor is not None
@@ -142,14 +83,14 @@ def test_arrival_order_does_not_change_the_clusters(region: Region, order: tuple
     ]  # fmt: skip
     for position in order:
         region.register(patients[position])
-    assert region.clusters() == {frozenset({"Patient/a", "Patient/b", "Patient/c"}), frozenset({"Patient/d"})}
+    assert region.together() == {frozenset({"a", "b", "c"}), frozenset({"d"})}
     assert region.all("Task") == []
 
 
 def test_two_valid_numbers_are_never_one_person(region: Region) -> None:
     region.register(patient("a", number=MALE, card=INDEX))
     region.register(patient("b", number=FEMALE, card=INDEX))
-    assert region.clusters() == {frozenset({"Patient/a"}), frozenset({"Patient/b"})}
+    assert region.together() == {frozenset({"a"}), frozenset({"b"})}
     assert (CARD, INDEX) not in [golden.pair(one) for one in region.person("b")["identifier"]]
     (task,) = region.all("Task")
     assert task["code"]["coding"][0]["code"] == "two-documents"
@@ -171,7 +112,7 @@ def test_two_valid_numbers_cannot_be_chained_over_a_third_record(region: Region)
 def test_somebody_elses_document_goes_to_review(region: Region) -> None:
     region.register(patient("a", number=FEMALE, name="李芳", born="1985-03-07"))
     region.register(patient("b", number=FEMALE, name="赵六", born="1986-11-01"))
-    assert region.clusters() == {frozenset({"Patient/a"}), frozenset({"Patient/b"})}
+    assert region.together() == {frozenset({"a"}), frozenset({"b"})}
     assert region.person("b").get("identifier") is None
     (task,) = region.all("Task")
     assert task["code"]["coding"][0]["code"] == "shared-document"
@@ -185,7 +126,7 @@ def test_a_newborn_under_the_mothers_number_is_not_the_mother(region: Region, or
     ]
     for position in order:
         region.register(both[position])
-    assert region.clusters() == {frozenset({"Patient/mother"}), frozenset({"Patient/newborn"})}
+    assert region.together() == {frozenset({"mother"}), frozenset({"newborn"})}
     assert region.person("newborn").get("identifier") is None
     assert region.person("newborn")["birthDate"] == "2026-11-01"
 
@@ -202,14 +143,14 @@ def test_a_number_that_becomes_another_leaves_the_person(region: Region) -> None
     region.register(patient("a", number=MALE))
     region.register(patient("b", number=MALE))
     region.register(patient("b", number=FEMALE))
-    assert region.clusters() == {frozenset({"Patient/a"}), frozenset({"Patient/b"})}
+    assert region.together() == {frozenset({"a"}), frozenset({"b"})}
     assert len(region.all("Task")) == 1
 
 
 def test_the_same_patient_number_of_the_same_hospital_is_the_same_person(region: Region) -> None:
     region.register(patient("v2", local="00000001"))
     region.register(patient("fhir", local="00000001"))
-    assert region.clusters() == {frozenset({"Patient/v2", "Patient/fhir"})}
+    assert region.together() == {frozenset({"v2", "fhir"})}
 
 
 def test_equal_numbers_of_two_hospitals_are_two_people(region: Region) -> None:
@@ -231,7 +172,7 @@ def test_a_merge_moves_the_link(region: Region, order: tuple[int, int]) -> None:
     ]
     for position in order:
         region.register(merged[position])
-    assert region.clusters() == {frozenset({"Patient/old", "Patient/kept"})}
+    assert region.together() == {frozenset({"old", "kept"})}
     survivor = region.linker.person(region.store, former)
     assert survivor is not None
     assert survivor["id"] == region.person("kept")["id"]
@@ -241,18 +182,18 @@ def test_a_merge_of_a_record_that_comes_later(region: Region) -> None:
     link = [{"other": {"reference": "Patient/kept"}, "type": "replaced-by"}]
     region.register(patient("old", local="9", active=False, link=link))
     region.register(patient("kept", number=MALE))
-    assert region.clusters() == {frozenset({"Patient/old", "Patient/kept"})}
+    assert region.together() == {frozenset({"old", "kept"})}
 
 
 def test_a_deleted_patient_leaves_and_may_come_back(region: Region) -> None:
     region.register(patient("a", number=MALE))
     region.register(patient("b", number=MALE))
     region.delete("a")
-    assert region.clusters() == {frozenset({"Patient/b"})}
+    assert region.together() == {frozenset({"b"})}
     region.delete("b")
     assert region.persons() == []
     region.register(patient("b", number=MALE))
-    assert region.clusters() == {frozenset({"Patient/b"})}
+    assert region.together() == {frozenset({"b"})}
 
 
 def test_the_golden_record_prefers_the_documented_source(region: Region) -> None:

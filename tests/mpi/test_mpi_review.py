@@ -4,76 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from hub.databases.database import Databases
-from hub.fhir import definitions
 from hub.mpi import golden, review
-from hub.mpi.link import Linker
-from hub.search.expression import ALL, Query
-from hub.search.parameters import Registry
-from hub.store.sqlite import SqliteStore
+from tests.mpi.region import Region
 
 NOW = 1_700_000_000_000_000
 Resource = dict[str, Any]
 RESIDENT_ID = "urn:oid:2.16.840.1.113883.2.23.1.19.1"
 MALE = "109901198503070013"
-
-
-class Region:
-    """A store with a linker, and short words for tests."""
-
-    def __init__(self, directory: Path) -> None:
-        self.clock = itertools.count(NOW).__next__
-        self.store = SqliteStore(directory / "hub.sqlite3", clock=self.clock, snapshot_seconds=900)
-        self.databases = Databases(Registry(definitions.load()), self.clock)
-        self.linker = Linker(self.databases)
-
-    def register(self, *patients: Resource) -> None:
-        for patient in patients:
-            now = self.clock()
-
-            def work(tx: Any, patient: Resource = patient, now: int = now) -> None:
-                if self.databases.put(tx, patient, method="PUT", now=now)[1]:
-                    self.linker.link(tx, patient, now=now)
-
-            self.store.write(work)
-
-    def decide(self, one: str, other: str, same: bool) -> None:
-        def work(tx: Any) -> None:
-            pair, now = (f"Patient/{one}", f"Patient/{other}"), self.clock()
-            self.linker.decide(tx, *pair, same=same, actor="Li", note="", now=now)
-
-        self.store.write(work)
-
-    def all(self, type: str) -> list[Resource]:
-        return [self.databases.decode(row.version) for row in self.store.find(Query((type,), ALL, limit=1000))]
-
-    def open_reasons(self) -> list[str]:
-        tasks = [task for task in self.all("Task") if task["status"] == "requested"]
-        return sorted(task["code"]["coding"][0]["code"] for task in tasks)
-
-    def clusters(self) -> dict[str, frozenset[str]]:
-        """Person id -> ids of its Patients, of the active Persons."""
-        return {
-            person["id"]: frozenset(link.removeprefix("Patient/") for link in golden.links(person))
-            for person in self.all("Person")
-            if person["active"]
-        }
-
-    def together(self) -> set[frozenset[str]]:
-        return set(self.clusters().values())
-
-
-@pytest.fixture
-def region(tmp_path: Path) -> Iterator[Region]:
-    made = Region(tmp_path)
-    yield made
-    made.store.close()
 
 
 def patient(
