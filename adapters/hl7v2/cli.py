@@ -10,12 +10,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from adapters.hl7v2 import conformance
 from adapters.hl7v2.check import Hl7v2Checker
 from adapters.hl7v2.interpret import ENVELOPE, bundle_of, engine, translate
 from adapters.hl7v2.message import Message, parse
+from adapters.hl7v2.profile import load
 from adapters.mapping import check
 from hub.errors import HubError
 from hub.fhir import json as fhir_json
+from hub.services.check import Report
 
 hl7 = typer.Typer(help="Look at HL7 v2 messages.", no_args_is_help=True)
 map_app = typer.Typer(help="Look at the mapping of HL7 v2 to FHIR.", no_args_is_help=True)
@@ -57,9 +60,19 @@ def parse_file(file: File, as_json: Json = False) -> None:
 
 
 @hl7.command()
-def validate(file: File, as_json: Json = False, zone: Zone = "Asia/Shanghai", language: str = "zh") -> None:
-    """Say what is wrong with a message; exit 1 when it is not valid."""
-    report = Hl7v2Checker(zone).check(file.read_bytes())
+def validate(
+    file: File,
+    profile: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="A NIST/IGAMT folder.")] = None,
+    as_json: Json = False,
+    zone: Zone = "Asia/Shanghai",
+    language: str = "zh",
+) -> None:
+    """Say what is wrong with a message, by the base standard or by a conformance profile; exit 1 when not valid."""
+    if profile is None:
+        report = Hl7v2Checker(zone).check(file.read_bytes())
+    else:
+        message = _read(file)
+        report = Report(f"HL7 v{message.version} {message.kind}", tuple(conformance.check(message, load(profile))))
     if as_json:
         typer.echo(json.dumps(report.json(), ensure_ascii=False, indent=2))
     else:
