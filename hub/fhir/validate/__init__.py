@@ -84,7 +84,7 @@ class Validator:
             "Reference": references.check,
             "Attachment": datatypes.attachment,
             "Identifier": datatypes.identifier,
-            "Coding": partial(codes.coding, codes=terminology),
+            "Coding": partial(codes.coding, codes=terminology, strict=strict),
             "Quantity": partial(codes.quantity, codes=terminology),
             "Bundle": bundles.check,
             "StructureDefinition": partial(structures.check, library=self.library),

@@ -14,6 +14,7 @@ from hub.fhir.validate.report import Place, Report, Visit
 UCUM = "http://unitsofmeasure.org"
 MIME_TYPES = "http://hl7.org/fhir/ValueSet/mimetypes"
 _FORMATS = ("xml", "json", "ttl")  # short for MIME types in CapabilityStatement.format (R4 3.1.0.1.11)
+_HL7 = ("http://terminology.hl7.org/CodeSystem/", "http://hl7.org/fhir/")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _MAXIMUM = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
 
@@ -28,8 +29,11 @@ class Codes(Protocol):
         """The names of a code; () for one that a completely known system does not have; None for an unknown system."""
 
 
-def coding(visit: Visit, report: Report, codes: Codes | None) -> None:
-    """A Coding: its system, that the system has the code, and its name."""
+def coding(visit: Visit, report: Report, codes: Codes | None, strict: bool) -> None:
+    """A Coding: its system, that the system has the code, and its name.
+
+    ``strict`` makes a wrong name an error in HL7's own systems, whose names are all known here.
+    """
     value, place = visit.value, visit.place
     system, code, display = value.get("system"), value.get("code"), value.get("display")
     if not isinstance(system, str):
@@ -46,8 +50,9 @@ def coding(visit: Visit, report: Report, codes: Codes | None) -> None:
     if names == ():
         report.add("code-unknown", (place, "code"), value=code, system=system)
     elif names and isinstance(display, str) and not _named(display, names):
-        facts = {"value": display, "system": system, "code": code, "expected": " / ".join(names[:5])}
-        report.add("display-wrong", (place, "display"), **facts)
+        facts: dict[str, Any] = {"value": display, "system": system, "code": code, "expected": " / ".join(names[:5])}
+        severity = "error" if strict and system.startswith(_HL7) else ""
+        report.add("display-wrong", (place, "display"), severity=severity, **facts)
 
 
 def _named(display: str, names: tuple[str, ...]) -> bool:

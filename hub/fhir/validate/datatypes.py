@@ -39,7 +39,7 @@ def uri(visit: Visit, report: Report, examples: bool) -> None:
     if value.startswith(("oid:", "uuid:")):
         report.add("uri-prefix", place, value=value[:80])
     elif (value.startswith("urn:oid:") and not _OID.fullmatch(value)) or (
-        value.startswith("urn:uuid:") and visit.model != "uri" and not _UUID.fullmatch(value)
+        value.startswith("urn:uuid:") and not _UUID.fullmatch(value)
     ):
         report.add("uri-oid", place, value=value[:80])
     elif visit.model == "canonical" and not value.startswith("#") and not _ABSOLUTE.fullmatch(value):

@@ -72,8 +72,8 @@ class Shape:
             if name in kept:
                 kept[name] = parts.objects(kept, name)
         if "constraint" in kept:
-            known = {row.get("key") for row in self.rules.get("constraint", ())}
-            more = [row for row in kept["constraint"] if row.get("key") not in known]
+            known = {parts.string(row, "key") for row in self.rules.get("constraint", ())}
+            more = [row for row in kept["constraint"] if parts.string(row, "key") not in known]
             kept["constraint"] = [*self.rules.get("constraint", ()), *more]
         self.rules.update(kept)
         self.narrow()
@@ -148,7 +148,11 @@ _VALUED = ("fixed", "pattern", "minValue", "maxValue")
 def prune(shape: Shape, base: Json | None = None, sliced: bool = False) -> Shape:
     """Takes out what the base definition says already, so that a check only looks at what the profile adds."""
     kept = {key: value for key, value in shape.rules.items() if key in _CHECKED or key.startswith(_VALUED)}
-    rows = [row for row in kept.pop("constraint", ()) if (row.get("key"), row.get("expression", "")) not in _known()]
+    rows = [
+        row
+        for row in kept.pop("constraint", ())
+        if (parts.string(row, "key"), parts.string(row, "expression")) not in _known()
+    ]
     shape.constraints = compiled(rows)
     if base is not None and not sliced:
         kept = {key: value for key, value in kept.items() if base.get(key) != value or key.startswith(_VALUED)}
