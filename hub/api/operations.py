@@ -23,6 +23,7 @@ Resource = dict[str, Any]
 
 IPS = "http://hl7.org/fhir/uv/ips/OperationDefinition/"
 BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
+PIXM = "https://profiles.ihe.net/ITI/PIXm/OperationDefinition/IHE.PIXm.pix"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
 
@@ -65,6 +66,7 @@ class Operations:
             Operation("events", (INSTANCE,), ("Subscription",), BACKPORT + "events", self.subscription_events),
             Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
+            Operation("ihe-pix", (TYPE,), ("Patient",), PIXM, self.cross_reference),
         ]
         terms = TerminologyOperations(doors)
         rows += [
@@ -117,6 +119,15 @@ class Operations:
         count, certain = parameter(given, "count"), parameter(given, "onlyCertainMatches")
         bundle = self._doors.identity.match(request.context, patient, count=count, only_certain=bool(certain))
         return of_resource(200, bundle)
+
+    def cross_reference(self, request: Request) -> Answer:
+        """$ihe-pix: the other identifiers of the person who carries one (IHE PIXm ITI-83)."""
+        given = arguments(request)
+        sources = given.get("sourceIdentifier", [])
+        if len(sources) != 1:
+            raise HubError("required", "$ihe-pix needs one sourceIdentifier=system|value", "sourceIdentifier")
+        targets = tuple(target for target in given.get("targetSystem", []) if target != "*")
+        return of_resource(200, self._doors.identity.cross_reference(sources[0], targets))
 
     def meta(self, request: Request) -> Answer:
         """$meta: profiles, tags and security labels of a resource (R4 Resource-meta)."""

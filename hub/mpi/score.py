@@ -164,8 +164,8 @@ def guard(one: Features, other: Features, score: Score) -> str:
 
     Without a common document the name must be the same or sound the same (one character may differ when the number is
     one keystroke off, which valid numbers of twins never are): twins and siblings share all else. Newborns
-    under a parent's data and people without a name are linked by documents only. Without a birth date, telephone and
-    address must both agree. One hospital that keeps two numbers may mean two people.
+    under a parent's data and people without a name are linked by documents only. Without a birth date, the telephone
+    must agree, or the address where there is no telephone. One hospital that keeps two numbers may mean two people.
     """
     levels = score.levels
     if levels["id"] == "equal" or levels["card"] == "equal":
@@ -178,5 +178,5 @@ def guard(one: Features, other: Features, score: Score) -> str:
         return "other-birth"
     if not one.sources.isdisjoint(other.sources):
         return "same-source"
-    at_home = levels["phone"] in ("equal", "near") and levels["address"] in ("equal", "street")
-    return "possible-match" if levels["born"] == MISSING and not at_home else ""
+    reached = levels["phone"] in ("equal", "near") or (levels["phone"] == MISSING and levels["address"] == "equal")
+    return "possible-match" if levels["born"] == MISSING and not reached else ""

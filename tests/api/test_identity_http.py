@@ -174,3 +174,34 @@ def test_explain_and_decide(client: httpx.Client) -> None:
     assert client.get("/api/mpi/reviews").json()["reviews"] == []
     explained = client.get("/api/mpi/explain", params={"a": "Patient/tom", "b": "Patient/tim"}).json()
     assert explained["decision"] == "linked"
+
+
+def cross(client: httpx.Client, **asked: str) -> httpx.Response:
+    return client.get("/fhir/Patient/$ihe-pix", params=asked)
+
+
+def test_cross_references(client: httpx.Client) -> None:
+    """ITI-83: the identifiers of the other domains, and the Patients."""
+    answer = cross(client, sourceIdentifier="urn:oid:2.999.1|00000001").json()
+    found = {(row["valueIdentifier"]["system"], row["valueIdentifier"]["value"])
+             for row in answer["parameter"] if row["name"] == "targetIdentifier"}  # fmt: skip
+    assert {(RESIDENT_ID, MALE), ("urn:oid:2.999.2", "00000001")} <= found
+    assert ("urn:oid:2.999.1", "00000001") not in found
+    assert {row["valueReference"]["reference"] for row in answer["parameter"] if row["name"] == "targetId"} == {
+        "Patient/p1", "Patient/p2",
+    }  # fmt: skip
+
+
+def test_cross_references_of_one_domain(client: httpx.Client) -> None:
+    answer = cross(client, sourceIdentifier="urn:oid:2.999.1|00000001", targetSystem="urn:oid:2.999.2").json()
+    assert [row["name"] for row in answer["parameter"]] == ["targetIdentifier", "targetId"]
+    assert answer["parameter"][1]["valueReference"]["reference"] == "Patient/p2"
+
+
+@pytest.mark.parametrize(
+    ("source", "status"), [("urn:oid:2.999.1|999", 404), ("urn:oid:2.999.77|1", 404), ("00000001", 400), ("", 422)]
+)
+def test_cross_references_of_nobody(client: httpx.Client, source: str, status: int) -> None:
+    answer = cross(client, sourceIdentifier=source) if source else cross(client)
+    assert answer.status_code == status
+    assert answer.json()["resourceType"] == "OperationOutcome"

@@ -93,7 +93,8 @@ OBJECTIONS = [
     ("father and son of one name", {**HOME}, {**HOME, "born": "2012-05-30"}, "other-birth"),
     ("a shared card", {"card": CARD}, {"card": CARD, "name": "李大刚", "born": "1990-12-31"}, "shared-document"),
     ("a mistyped number and name", {**HOME, "number": MALE}, {**HOME, "number": WRONG, "name": "王小朋"}, ""),
-    ("a name and a home only", {**HOME, "born": ""}, {"address": ADDRESS, "born": ""}, "possible-match"),
+    ("a name and a home only", {**HOME, "born": ""}, {**HOME, "phone": "13800002222"}, "possible-match"),
+    ("a name and a telephone", {**HOME, "born": ""}, {**HOME, "address": ""}, ""),
     ("one hospital, two numbers", {**HOME, "id": "a"}, {**HOME, "id": "b", "source": "urn:oid:2.999.1"}, "same-source"),
 ]  # fmt: skip
 
