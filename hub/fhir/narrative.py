@@ -6,116 +6,23 @@ import re
 from html.entities import name2codepoint
 from typing import Any
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 NAMESPACE = "http://www.w3.org/1999/xhtml"
 
-ELEMENTS = frozenset(
-    [
-        "a",
-        "abbr",
-        "acronym",
-        "b",
-        "big",
-        "blockquote",
-        "br",
-        "caption",
-        "cite",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "dfn",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "q",
-        "samp",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "tt",
-        "ul",
-        "var",
-    ]
-)
-ATTRIBUTES = frozenset(
-    [
-        "abbr",
-        "accesskey",
-        "align",
-        "alt",
-        "axis",
-        "bgcolor",
-        "border",
-        "cellhalign",
-        "cellpadding",
-        "cellspacing",
-        "cellvalign",
-        "char",
-        "charoff",
-        "charset",
-        "cite",
-        "class",
-        "colspan",
-        "compact",
-        "coords",
-        "dir",
-        "frame",
-        "headers",
-        "height",
-        "href",
-        "hreflang",
-        "hspace",
-        "id",
-        "lang",
-        "longdesc",
-        "name",
-        "nowrap",
-        "rel",
-        "rev",
-        "rowspan",
-        "rules",
-        "scope",
-        "shape",
-        "span",
-        "src",
-        "start",
-        "style",
-        "summary",
-        "tabindex",
-        "title",
-        "type",
-        "valign",
-        "value",
-        "vspace",
-        "width",
-        "xml:lang",
-        "xmlns",
-    ]
-)
+ELEMENTS = frozenset({
+    "a", "abbr", "acronym", "b", "big", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd",
+    "dfn", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "li", "ol", "p",
+    "pre", "q", "samp", "small", "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead",
+    "tr", "tt", "ul", "var",
+})  # fmt: skip
+ATTRIBUTES = frozenset({
+    "abbr", "accesskey", "align", "alt", "axis", "bgcolor", "border", "cellhalign", "cellpadding",
+    "cellspacing", "cellvalign", "char", "charoff", "charset", "cite", "class", "colspan", "compact", "coords",
+    "dir", "frame", "headers", "height", "href", "hreflang", "hspace", "id", "lang", "longdesc", "name",
+    "nowrap", "rel", "rev", "rowspan", "rules", "scope", "shape", "span", "src", "start", "style", "summary",
+    "tabindex", "title", "type", "valign", "value", "vspace", "width", "xml:lang", "xmlns",
+})  # fmt: skip
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
 _SCRIPT = re.compile(r"^\s*(?:javascript|vbscript|data:text)", re.IGNORECASE)
 _XML = frozenset({"lt", "gt", "amp", "quot", "apos"})
@@ -141,6 +48,18 @@ def faults(div: str) -> list[str]:
     if not reader.content:
         reader.found.append("no content that is not white space")
     return reader.found
+
+
+def well_formed(div: str) -> str:
+    """The div as it can stand in an XML document: HTML entities as characters, what is no XML as escaped text."""
+    text = _ENTITY.sub(_plain, div)
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _Reader().doctype
+    try:
+        parser.Parse(text, True)
+    except (expat.ExpatError, _Refused):
+        return f'<div xmlns="{NAMESPACE}">{escape(div)}</div>'
+    return text
 
 
 class _Refused(Exception):

@@ -9,7 +9,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from hub.errors import HubError
-from hub.fhir import definitions, elements
+from hub.fhir import definitions, elements, narrative
 from hub.fhir.json import MAX_BYTES, Decimal
 from hub.fhir.location import Key, Place
 from hub.fhir.narrative import NAMESPACE as XHTML
@@ -215,7 +215,7 @@ def _element(name: str, value: Any, companion: Any, model: str, pieces: list[str
         _resource(value, pieces)
         pieces.append(f"</{name}>")
     elif model == "xhtml":
-        pieces.append(str(value))
+        pieces.append(narrative.well_formed(str(value)))
     elif elements.is_primitive(model):
         extra = companion or {}
         text = "" if value is None else f" value={_attribute(value)}"

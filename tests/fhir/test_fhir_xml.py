@@ -23,6 +23,20 @@ def test_a_resource_survives_the_way_through_xml() -> None:
     assert json.encode(again) == json.encode(PATIENT)
 
 
+@pytest.mark.parametrize(
+    "div", ["<div>open", "no markup & more", '<!DOCTYPE x><div xmlns="http://www.w3.org/1999/xhtml"/>']
+)
+def test_a_div_that_is_no_xml_leaves_the_document_well_formed(div: str) -> None:
+    again = xml.decode(xml.encode({"resourceType": "Patient", "text": {"status": "generated", "div": div}}))
+    assert "&lt;" in again["text"]["div"] or "&amp;" in again["text"]["div"]
+
+
+def test_html_entities_become_characters() -> None:
+    div = '<div xmlns="http://www.w3.org/1999/xhtml">a&nbsp;b</div>'
+    again = xml.decode(xml.encode({"resourceType": "Patient", "text": {"status": "generated", "div": div}}))
+    assert again["text"]["div"] == div.replace("&nbsp;", "\u00a0")
+
+
 REFUSED = [
     (b'<!DOCTYPE Patient [<!ENTITY a "b">]><Patient xmlns="http://hl7.org/fhir"/>', "document type"),
     (b'<!DOCTYPE Patient SYSTEM "file:///etc/passwd"><Patient xmlns="http://hl7.org/fhir"/>', "document type"),
