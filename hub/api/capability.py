@@ -13,6 +13,12 @@ from hub.services.doors import Doors
 
 Resource = dict[str, Any]
 
+INTERACTIONS = frozenset(
+    "read vread update patch delete history-instance history-type create search-type"
+    " transaction batch search-system history-system".split()
+)
+"""http://hl7.org/fhir/restful-interaction, as far as a CapabilityStatement names them."""
+
 
 def statement(
     doors: Doors, root: str, databases: tuple[str, ...], operations: dict[str, Operation], now: int
@@ -23,7 +29,18 @@ def statement(
         for type in doors.definitions.resource_types
         if not databases or set(databases) & set(doors.databases.owners(type))
     )
-    interactions = [{"code": code} for code in _codes(SYSTEM)]
+    rest = {
+        "mode": "server",
+        "resource": [_resource(doors, type, operations) for type in types],
+        "interaction": [{"code": code} for code in _codes(SYSTEM)],
+        "searchParam": _parameters(doors, "Resource"),
+        "operation": _operations(operations, SYSTEM, ""),
+        "compartment": [
+            f"http://hl7.org/fhir/CompartmentDefinition/{owner.lower()}"
+            for owner in doors.query.compartments.owners
+            if owner in types
+        ],
+    }
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -35,20 +52,7 @@ def statement(
         "fhirVersion": "4.0.1",
         "format": [*negotiate.MEDIA.values(), "json", "xml"],
         "patchFormat": [negotiate.PATCH_JSON, *negotiate.MEDIA.values()],
-        "rest": [
-            {
-                "mode": "server",
-                "resource": [_resource(doors, type, operations) for type in types],
-                "interaction": interactions,
-                "searchParam": _parameters(doors, "Resource"),
-                "operation": _operations(operations, SYSTEM, ""),
-                "compartment": [
-                    f"http://hl7.org/fhir/CompartmentDefinition/{owner.lower()}"
-                    for owner in doors.query.compartments.owners
-                    if owner in types
-                ],
-            }
-        ],
+        "rest": [{name: value for name, value in rest.items() if value}],
     }
 
 
@@ -78,7 +82,7 @@ def _of(doors: Doors, type: str) -> list[tuple[str, Any]]:
 
 
 def _parameters(doors: Doors, type: str) -> list[Resource]:
-    return [{"name": code, "type": parameter.type} for code, parameter in _of(doors, type)]
+    return [{"name": code, "definition": one.url, "type": one.type} for code, one in _of(doors, type)]
 
 
 def _codes(level: str) -> list[str]:
@@ -92,9 +96,7 @@ def _codes(level: str) -> list[str]:
         for interaction in methods.values():
             code = interaction.replace("_", "-")
             codes += ["transaction", "batch"] if code == "transaction" else [code]
-    own = {"operation", "capabilities", "conditional-update", "conditional-patch", "conditional-delete"}
-    own |= {"search-compartment", "openapi", "export-status", "export-delete", "export-file"}
-    return [code for code in dict.fromkeys(codes) if code not in own]
+    return [code for code in dict.fromkeys(codes) if code in INTERACTIONS]
 
 
 def _operations(operations: dict[str, Operation], level: str, type: str) -> list[Resource]:

@@ -159,3 +159,23 @@ def test_summary_of_a_person_from_two_hospitals(client: httpx.Client) -> None:
     assert english["title"] == "Patient Summary"
     outcome = client.post("/fhir/Bundle/$validate", json=document, headers=FHIR).json()
     assert [issue for issue in outcome["issue"] if issue["severity"] in ("error", "fatal")] == []
+
+
+@pytest.mark.parametrize("base", ["fhir", "population", "resources", "emr", "ehr"])
+def test_the_capability_statement_is_valid_and_true(client: httpx.Client, base: str) -> None:
+    statement = client.get(f"/{base}/metadata").json()
+    outcome = client.post("/fhir/CapabilityStatement/$validate", json=statement, headers=FHIR).json()
+    assert [issue for issue in outcome["issue"] if issue["severity"] in ("error", "fatal")] == []
+    rest = statement["rest"][0]
+    patient = next((one for one in rest["resource"] if one["type"] == "Patient"), None)
+    assert (patient is not None) == (base in ("fhir", "population"))
+    for one in rest["resource"][::9]:
+        for parameter in one["searchParam"][::4]:
+            value = {"number": "1", "date": "2026", "quantity": "1", "token": "x", "uri": "urn:x"}.get(
+                parameter["type"], "x"
+            )
+            if parameter["type"] in ("composite", "special"):
+                continue
+            found = client.get(f"/{base}/{one['type']}", params={parameter["name"]: value, "_count": 1})
+            assert found.status_code == 200, (one["type"], parameter, found.text)
+            assert "outcome" not in {entry["search"]["mode"] for entry in found.json().get("entry", [])}
