@@ -33,6 +33,8 @@ IDENTIFYING = ("identifier", "active", "name", "telecom", "gender", "birthDate",
 """Elements of Patient that linking and the golden record look at."""
 MAX_REDIRECTS = 16
 MAX_FOUNDED = 1000
+MAX_ALIKE = 2
+"""At most so many Persons are linked or asked about by score: more that look the same are not told apart by asking."""
 SCORE_ASSURANCE = "level2"
 
 
@@ -270,22 +272,26 @@ class Linker:
         yield from self._scored(case)
 
     def _scored(self, case: Case) -> Iterator[Evidence]:
-        """Persons whose Patients are alike, the best pair of each, with the objection of the guards."""
+        """The Persons whose Patients are most alike, the best pair of each, with the objection of the guards."""
         mine, weights = case.features, self._rules.score
-        pairs = [(score.compare(mine, other, weights), other) for other in case.alike]
-        pairs = sorted((row for row in pairs if row[0].bits >= weights.review), key=lambda row: -row[0].bits)
+        scored = ((score.compare(mine, other, weights), other) for other in case.alike)
+        pairs = [
+            (-result.bits, other.reference, result, other) for result, other in scored if result.bits >= weights.review
+        ]
         seen: set[str] = set()
-        for result, other in pairs:
-            person = case.person_of(other.reference)
+        for _, reference, result, other in sorted(pairs, key=lambda row: row[:2]):
+            person = case.person_of(reference)
             if person is None or person["id"] in seen:
                 continue
+            if len(seen) == MAX_ALIKE:
+                return
             seen.add(person["id"])
             objection = score.guard(mine, other, result)
             if result.bits < weights.link:
                 objection = "possible-match" if objection in ("", "possible-match") else "weak"
             if objection != "weak":
                 said = f"score {result.evidence()} rules {self._rules.version}"
-                yield Evidence(person, said, SCORE_ASSURANCE, other.reference, objection=objection)
+                yield Evidence(person, said, SCORE_ASSURANCE, reference, objection=objection)
 
     def _question(self, case: Case, evidence: Evidence, joined: list[Resource]) -> Question | None:
         """Why the evidence must not link, None when it may (or when nobody need be asked)."""
