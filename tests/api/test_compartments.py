@@ -32,20 +32,20 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def resources() -> Iterator[dict[str, Any]]:
+def resources(people: int = PEOPLE) -> Iterator[dict[str, Any]]:
     """People with records, some of whom perform on others, and two institutions all refer to."""
     chance = random.Random(7)
     for number in range(2):
         yield {"resourceType": "Organization", "id": f"org-{number}", "name": f"Xinhe {number}"}
         yield {"resourceType": "Practitioner", "id": f"doc-{number}", "name": [{"family": "李"}]}
-    for number in range(PEOPLE):
+    for number in range(people):
         me = {"reference": f"Patient/c{number}"}
-        other = {"reference": f"Patient/c{chance.randrange(PEOPLE)}"}
+        other = {"reference": f"Patient/c{chance.randrange(people)}"}
         organization = {"reference": f"Organization/org-{number % 2}"}
         yield {"resourceType": "Patient", "id": f"c{number}", "managingOrganization": organization}
         yield {
             "resourceType": "Encounter", "id": f"e{number}", "status": "finished", "class": {"code": "IMP"},
-            "subject": me, "period": {"start": f"20{10 + number}-01-01", "end": f"20{10 + number}-01-02"},
+            "subject": me, "period": {"start": f"20{10 + number % 16}-01-01", "end": f"20{10 + number % 16}-01-02"},
         }  # fmt: skip
         for line in range(chance.randrange(6)):
             yield {
@@ -58,15 +58,21 @@ def resources() -> Iterator[dict[str, Any]]:
         yield {"resourceType": "RelatedPerson", "id": f"r{number}", "patient": me}
 
 
-@pytest.fixture(scope="module")
-def loaded(client: httpx.Client) -> httpx.Client:
+def load(client: httpx.Client, people: int) -> None:
+    """Store them, 200 entries a transaction."""
     entries = [
         {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
-        for one in resources()
+        for one in resources(people)
     ]
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-    response = client.post("/fhir", json=bundle, headers=FHIR)
-    assert response.status_code == 200, response.text
+    for start in range(0, len(entries), 200):
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries[start : start + 200]}
+        response = client.post("/fhir", json=bundle, headers=FHIR)
+        assert response.status_code == 200, response.text
+
+
+@pytest.fixture(scope="module")
+def loaded(client: httpx.Client) -> httpx.Client:
+    load(client, PEOPLE)
     return client
 
 
@@ -234,3 +240,16 @@ def test_an_export_of_the_system_is_narrowed(loaded: httpx.Client) -> None:
 )
 def test_what_is_not_exported(loaded: httpx.Client, path: str, status: int) -> None:
     assert loaded.get(f"/fhir/{path}").status_code == status
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_three_ways_to_a_thousand_records(loaded: httpx.Client) -> None:
+    load(loaded, 1000)
+    exported = set(references(export(loaded, "/fhir/Patient/$export")))
+    whole = set()
+    for number in range(1000):
+        everything = set(collect(loaded, f"/fhir/Patient/c{number}/$everything")[0])
+        assert everything == set(collect(loaded, f"/fhir/Patient/c{number}/*")[0])
+        whole |= everything
+    assert exported == whole
