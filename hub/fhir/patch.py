@@ -11,7 +11,7 @@ from typing import Any
 
 from hub.errors import HubError
 from hub.fhir import paths
-from hub.fhir.elements import is_primitive, options
+from hub.fhir.elements import is_primitive, options, resource_model
 from hub.fhir.paths.values import Node
 
 Json = dict[str, Any]
@@ -156,7 +156,7 @@ def _plain(part: Json | None) -> Any:
 
 
 def _nodes(resource: Json, path: str, at: str) -> list[Node]:
-    found = paths.compile(path, str(resource.get("resourceType"))).items(resource)
+    found = paths.Path(path, resource_model(resource)).items(resource)  # not compile(): a client's text is not kept
     if not all(type(item) is Node for item in found):
         raise HubError("value", f"{path} does not lead to elements.", at)
     return found
@@ -180,19 +180,23 @@ def _content(part: Json | None, model: str, at: str) -> tuple[Any, Any]:
     value: Json = {}
     for inner in part["part"]:
         element = str(inner.get("name"))
-        content, extra = _content(inner, _model(model, element, inner), at)
+        content, extra = _content(inner, _model(model, element), at)
         _put(value, model, element, inner, content, extra, at)
     return value, None
 
 
-def _model(model: str, name: str, part: Json) -> str:
-    known = options(model, name) or ()
+def _known(model: str, name: str) -> tuple[tuple[str, str, bool], ...] | None:
+    return options(model, name) if len(name) <= 64 else None
+
+
+def _model(model: str, name: str) -> str:
+    known = _known(model, name) or ()
     return known[0][1] if len(known) == 1 else ""
 
 
 def _member(model: str, name: str, part: Json, at: str) -> tuple[str, str, bool]:
     """The JSON member, model and multiplicity for an element that is to be added."""
-    known = options(model, name)
+    known = _known(model, name)
     if known is None:
         raise HubError("value", f"There is no element {name}.", at)
     if len(known) == 1:

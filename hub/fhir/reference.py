@@ -10,6 +10,7 @@ from typing import Any
 
 from hub.fhir import definitions
 
+_KEPT = 256  # characters of a text whose parts are remembered
 _LITERAL = re.compile(
     r"(?P<base>[A-Za-z][A-Za-z0-9+.-]*://\S+?/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
     r"(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?(?:#(?P<fragment>\S*))?"
@@ -37,9 +38,13 @@ class Reference:
         return f"{self.type}/{self.id}" if self.id else ""
 
 
-@lru_cache(maxsize=65536)
 def parse(text: str) -> Reference:
     """The parts of ``Patient/1``, ``http://host/fhir/Patient/1/_history/2``, ``#contained``, ``urn:uuid:...``."""
+    return _parse(text) if len(text) <= _KEPT else _parse.__wrapped__(text)
+
+
+@lru_cache(maxsize=65536)
+def _parse(text: str) -> Reference:
     if text.startswith("#"):
         return Reference(fragment=text[1:], url=text)
     match = _LITERAL.fullmatch(text)

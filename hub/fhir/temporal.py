@@ -47,8 +47,14 @@ def interval(text: str, zone: tzinfo = UTC) -> tuple[int, int]:
 
 def instant(microseconds: int) -> str:
     """The FHIR instant of a moment, in UTC with milliseconds: 2026-11-20T21:00:00.000Z."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    second, fraction = divmod(microseconds, SECOND)
+    return f"{_second(second)}.{fraction // 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    """A second since 1970 UTC as text; cached, because what is written together has the same."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=65536)

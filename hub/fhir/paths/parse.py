@@ -12,6 +12,7 @@ from hub.fhir.paths.values import CALENDAR_UNITS, Quantity, Temporal
 
 MAX_EXPRESSION = 16_384
 MAX_DEPTH = 96
+MAX_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ class _Parser:
             match = _TOKEN.match(self.text, offset)
             if match is None:
                 raise self._wrong(f"{self.text[offset]!r} does not belong here", offset)
+            if match.lastgroup in ("name", "delimited") and match.end() - offset > MAX_NAME:
+                raise self._wrong(f"a name has more than {MAX_NAME} characters", offset)
             if match.lastgroup != "space":
                 tokens.append((match.lastgroup or "", match.group(), offset))
             offset = match.end()

@@ -42,7 +42,7 @@ class Conformance:
         shape = self.library.shape(canonical)
         if shape is not None and self.depth < MAX_DEPTH:
             self.depth += 1
-            self._value(shape, item, canonical)
+            self.value(shape, item, canonical)
             self.depth -= 1
 
     def conforms(self, canonical: str, item: Item) -> bool:
@@ -56,7 +56,7 @@ class Conformance:
 
     def fits(self, shape: Shape, item: Item, profile: str) -> bool:
         """Whether the value has no error under a shape."""
-        return self.judge(None, lambda inner: inner._value(shape, item, profile))
+        return self.judge(None, lambda inner: inner.value(shape, item, profile))
 
     def judge(self, key: tuple[int, str] | None, run: Callable[[Conformance], None]) -> bool:
         """Runs a check whose findings only count as yes or no."""
@@ -71,7 +71,7 @@ class Conformance:
 
     # --- elements -----------------------------------------------------------------------------------------------------
 
-    def _value(self, shape: Shape, item: Item, profile: str) -> None:
+    def value(self, shape: Shape, item: Item, profile: str) -> None:
         """One value against the rules of its element, then its children."""
         rules = shape.rules
         self._type(rules, item, profile)
@@ -88,13 +88,9 @@ class Conformance:
         """All values of one element."""
         self.count(shape.rules, shape.name, len(items), (place, shape.name), profile)
         for item in items:
-            self._value(shape, item, profile)
+            self.value(shape, item, profile)
         if shape.slices:
             slicing.check(self, shape, items, place, profile)
-
-    def slice_value(self, shape: Shape, item: Item, profile: str) -> None:
-        """A value of a slice against what the slice adds."""
-        self._value(shape, item, profile)
 
     def count(self, rules: dict[str, Any], name: str, found: int, place: Place, profile: str) -> None:
         """min and max."""

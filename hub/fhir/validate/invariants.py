@@ -64,15 +64,10 @@ def of_model(model: str) -> tuple[Constraint, ...]:
     return compiled(rows)
 
 
-@cache
-def _of_element(path: str) -> tuple[Constraint, ...]:
-    return of_model(path)
-
-
 def check(visit: Visit, report: Report, env: paths.Env) -> None:
     """Evaluates what the type and the element demand of a value."""
     constraints = of_model(visit.model) if "." not in visit.model or not visit.element else ()
-    own = _of_element(visit.element["path"]) if visit.element else ()
+    own = of_model(visit.element["path"]) if visit.element else ()
     if not constraints and not own:
         return
     node = Node(visit.value, visit.model)

@@ -38,7 +38,7 @@ def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profi
         )
     for item, chosen in zip(items, assigned, strict=True):
         if chosen is not None:
-            run.slice_value(shape.slices[chosen], item, profile)
+            run.value(shape.slices[chosen], item, profile)
     _arrangement(run, shape, slicing, items, assigned, names, profile)
 
 
