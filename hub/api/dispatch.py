@@ -106,14 +106,21 @@ class Dispatcher:
         context = Context("fhir", "", client[0] if client else "", request=request_id)
         body, kind = b"", negotiate.JSON
         if method in _WITH_BODY:
-            async with asyncio.timeout(self._settings.request_seconds):
-                body = await _read(receive, headers, self._settings.max_body_bytes)
+            body = await self._body(receive, headers)
             kind, pairs = _content(route.interaction, headers, body, pairs)
         preference = headers.get("prefer")
         return Request(
             method, route, self._root(scope), path, self._databases, pairs, headers, context, body, kind,
             negotiate.prefer(preference) if preference else negotiate.NO_PREFERENCE, format, pretty,
         )  # fmt: skip
+
+    async def _body(self, receive: Receive, headers: dict[str, str]) -> bytes:
+        seconds = self._settings.request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await _read(receive, headers, self._settings.max_body_bytes)
+        except TimeoutError:
+            raise HubError("timeout", f"the body did not arrive within {seconds:g} s") from None
 
     def _root(self, scope: Scope) -> str:
         """The base that links are built on: as configured, else the bound address; never the Host header."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hub.errors import HubError
 
@@ -31,14 +31,15 @@ class Pool:
         future = asyncio.get_running_loop().run_in_executor(self._executor, work, asked)
         self._under_way += 1
         future.add_done_callback(self._done)
-        try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError:
-            raise HubError("timeout", f"no answer within {seconds:g} s; a write may still have been done") from None
+        finished, _ = await asyncio.wait({future}, timeout=seconds)
+        if not finished:  # the thread goes on, and counts as under way until it ends
+            raise HubError("timeout", f"no answer within {seconds:g} s; a write may still have been done")
+        return future.result()
 
-    def _done(self, _: object) -> None:
+    def _done(self, future: asyncio.Future[Any]) -> None:
         self._under_way -= 1
+        if not future.cancelled():
+            future.exception()  # looked at, so that one nobody waits for any more is not reported as lost
 
     def close(self) -> None:
         """Finish what is under way."""
