@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from adapters.hl7v2.charset import MARKS, Decoded, codec_of, decode
@@ -27,6 +28,7 @@ NULL = '""'
 """The field value that means: delete what you have (HL7 v2.5.1 2.5.3.1)."""
 
 MAX_SEGMENTS = 500_000
+MAX_FINDINGS = 1000
 BYTE_ORDER_MARKS = tuple(mark for mark, _ in MARKS)
 HEADERS = ("MSH", "FHS", "BHS")
 _PATH = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)])?(?:-(\d+)(?:\[(\d+)])?(?:\.(\d+)(?:\.(\d+))?)?)?$")
@@ -60,13 +62,14 @@ def path(text: str) -> Path:
 class Segment:
     """One segment. ``fields[n]`` is field n as sent (MSH: 1 and 2 are the delimiters), split when first asked."""
 
-    __slots__ = ("_fields", "delimiters", "index", "name", "text")
+    __slots__ = ("_fields", "delimiters", "index", "name", "number", "text")
 
     def __init__(self, text: str, index: int, delimiters: Delimiters) -> None:
         self.text = text
         self.name = text[:3]
         self.index = index
         self.delimiters = delimiters
+        self.number = 0
         self._fields: list[str] | None = None
 
     @property
@@ -120,7 +123,7 @@ class Place(NamedTuple):
 class Message:
     """A message as received. Immutable; see the module's text."""
 
-    __slots__ = ("_names", "decoded", "delimiters", "header", "raw", "segments", "terminators")
+    __slots__ = ("_names", "_offsets", "decoded", "delimiters", "header", "raw", "segments", "terminators")
 
     def __init__(self, raw: bytes, decoded: Decoded, delimiters: Delimiters, lines: list[str], ends: list[str]) -> None:
         self.raw = raw
@@ -130,6 +133,7 @@ class Message:
         self.segments = [Segment(text, index, delimiters) for index, text in enumerate(lines)]
         self.header = next(segment for segment in self.segments if segment.name in HEADERS)
         self._names: dict[str, list[Segment]] | None = None
+        self._offsets: list[int] | None = None
 
     # --- whole message
 
@@ -165,7 +169,9 @@ class Message:
         if self._names is None:
             self._names = {}
             for segment in self.segments:
-                self._names.setdefault(segment.name, []).append(segment)
+                same = self._names.setdefault(segment.name, [])
+                same.append(segment)
+                segment.number = len(same)
         return self._names.get(name, [])
 
     def value(
@@ -191,18 +197,18 @@ class Message:
         self, segment: Segment, field: int = 0, repetition: int = 1, component: int = 1, subcomponent: int = 1
     ) -> Place:
         """Where a piece begins."""
-        before = "".join(
-            piece.text + end for piece, end in zip(self.segments[: segment.index], self.terminators, strict=False)
-        )
-        inside = ""
-        if field:
-            inside = _head(segment, field, repetition, component, subcomponent)
-        offset = len(self.decoded.mark) + len((before + inside).encode(self.codec, "surrogateescape"))
+        if self._offsets is None:
+            lines = (piece.text + end for piece, end in zip(self.segments, self.terminators, strict=True))
+            sizes = (len(line.encode(self.codec, "surrogateescape")) for line in lines)
+            self._offsets = list(accumulate(sizes, initial=len(self.decoded.mark)))
+        inside = _head(segment, field, repetition, component, subcomponent) if field else ""
+        offset = self._offsets[segment.index] + len(inside.encode(self.codec, "surrogateescape"))
         return Place(segment.index + 1, len(inside) + 1, offset)
 
     def position(self, segment: Segment) -> str:
         """``OBX[3]``: the segment by name and occurrence."""
-        return f"{segment.name}[{self.all(segment.name).index(segment) + 1}]"
+        self.all(segment.name)
+        return f"{segment.name}[{segment.number}]"
 
     # --- what was out of the ordinary in the bytes
 
@@ -223,6 +229,8 @@ class Message:
             if match := CONTROL.search(segment.text):
                 found.append(finding("control-character", segment.name, segment.index + 1, match.start() + 1,
                                      value=f"0x{ord(match[0]):02X}"))  # fmt: skip
+            if len(found) > MAX_FINDINGS:
+                break
         return found + self._charset_findings()
 
     def _charset_findings(self) -> list[Finding]:

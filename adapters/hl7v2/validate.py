@@ -99,7 +99,7 @@ class Structure:
         return at
 
     def _missing(self, name: str, at: int) -> None:
-        near = self._segments[min(at, len(self._segments) - 1)]
+        near = (self._segments or self._message.segments)[min(at, len(self._segments) - 1)]
         rule = "group-missing" if len(name) > 3 else "segment-missing"
         self._found.append(finding(rule, name, near.index + 1, detail=name, expected=name))
 

@@ -13,6 +13,8 @@ from typing import Any
 Put = Callable[[dict[str, Any], dict[tuple[Any, ...], Any], int, Any], None]
 """Set a value in (root, scope, repetition)."""
 
+MANY = 50
+"""Beyond this many elements an equal one is no longer looked for."""
 _STEP = re.compile(r"(_?[A-Za-z]+)(?:\[(\d+)])?$")
 
 
@@ -53,7 +55,7 @@ def _item(name: str, slot: int, path: str) -> Put:
         items = root.get(name)
         if items is None:
             root[name] = [value]
-        elif value in items:
+        elif len(items) < MANY and value in items:
             value = items[items.index(value)]
         else:
             items.append(value)

@@ -58,7 +58,7 @@ class Run:
 
     __slots__ = (
         "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level",
-        "made", "parts", "piece", "problems", "referred", "segment",
+        "made", "numbers", "parts", "piece", "problems", "referred", "segment",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Run:
         self.latest: dict[str, Segment] = {}
         self.made: dict[str, Entry] = {}
         self.referred: dict[tuple[Any, str], dict[str, str]] = {}
+        self.numbers: dict[str, int] = {}
         self.problems: list[Problem] = []
         self.cleared: list[tuple[Entry, str]] = []
         self.segment: Segment
@@ -194,9 +195,9 @@ class Run:
             for name, value in entry.resource.items():
                 first.resource.setdefault(name, value)
             return first
-        number = 2
-        while again == "other" and (key := f"{entry.key}\x1f{number}") in seen:
-            number += 1
+        if again == "other":
+            number = self.numbers[key] = self.numbers.get(key, 1) + 1
+            key = f"{key}\x1f{number}"
         seen[key] = entry
         entry.key = key
         entry.resource["id"] = str(uuid.uuid5(NAMESPACE, key))
