@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hub.errors import HubError
@@ -170,27 +171,37 @@ class Writing(Reading):
         """Nothing to do: there is one writer."""
 
     def put(self, put: Put) -> None:
-        execute = self.connection.execute
-        row = execute(
+        before = self._current(put) if put.version != 1 else None
+        seq: int | None = None
+        if before is not None:
+            seq = self.connection.execute("SELECT max(seq) + 1 FROM version").fetchone()[0]
+            self.connection.execute("UPDATE version SET ended = ? WHERE seq = ?", (seq, before[0]))
+            if before[1]:
+                self.connection.execute("INSERT INTO superseded VALUES (?, ?, ?)", (before[0], seq, self._clock()))
+        codec, text = self.codec.pack(put.text) if put.text else (0, None)
+        content = (put.database, put.type, put.id, put.version, put.method, put.updated, put.origin, codec, text)
+        try:
+            cursor = self.connection.execute(
+                "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?)", (seq, *content)
+            )
+        except sqlite3.IntegrityError:  # a first version of an id that has one: the unique indexes know
+            raise self._conflict(put) from None
+        self._index(put, cursor.lastrowid or 0)
+
+    def _current(self, put: Put) -> tuple[int, bool]:
+        """Seq of the version before, whether it has index entries. HubError("conflict") if another is the newest."""
+        row = self.connection.execute(
             "SELECT seq, version, text IS NOT NULL FROM version WHERE type = ? AND id = ? AND ended IS NULL",
             (put.type, put.id),
         ).fetchone()
-        newest = row[1] if row else 0
-        if put.version != newest + 1:
-            raise HubError(
-                "conflict", f"{put.type}/{put.id} is at version {newest}, not {put.version - 1}; read it again"
-            )
-        seq = execute("SELECT coalesce(max(seq), 0) + 1 FROM version").fetchone()[0]
-        if row:
-            execute("UPDATE version SET ended = ? WHERE seq = ?", (seq, row[0]))
-            if row[2]:
-                execute("INSERT INTO superseded VALUES (?, ?, ?)", (row[0], seq, self._clock()))
-        codec, text = self.codec.pack(put.text) if put.text else (0, None)
-        execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?)",
-            (seq, put.database, put.type, put.id, put.version, put.method, put.updated, put.origin, codec, text),
-        )
-        self._index(put, seq)
+        if row is None or row[1] != put.version - 1:
+            raise self._conflict(put)
+        return row[0], bool(row[2])
+
+    def _conflict(self, put: Put) -> HubError:
+        newest = self.read(put.type, put.id)
+        at = newest.version if newest else 0
+        return HubError("conflict", f"{put.type}/{put.id} is at version {at}, not {put.version - 1}; read it again")
 
     def _index(self, put: Put, seq: int) -> None:
         if not put.text:
@@ -221,20 +232,20 @@ class Writing(Reading):
         content = (item.queue, item.id, item.key, item.digest, item.state, _json(item.data), codec, raw)
         progress = (item.created, item.attempts, item.leased_until)
         try:
-            self.connection.execute(
+            cursor = self.connection.execute(
                 f"INSERT INTO item ({ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", content + progress
             )
         except sqlite3.IntegrityError:
             raise HubError("duplicate", f"{item.queue} already has the id {item.id}") from None
-        return self.item(item.queue, item.id) or item
+        return replace(item, seq=cursor.lastrowid or 0)
 
     def settle(self, queue: str, id: str, state: str, data: dict[str, Any]) -> None:
-        item = self.item(queue, id)
-        if item is None:
+        row = self.connection.execute("SELECT seq, data FROM item WHERE queue = ? AND id = ?", (queue, id)).fetchone()
+        if row is None:
             raise HubError("not-found", f"{queue} has no item {id}")
         self.connection.execute(
-            "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE queue = ? AND id = ?",
-            (state, _json(item.data | data), queue, id),
+            "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE seq = ?",
+            (state, _json(json.loads(row[1]) | data), row[0]),
         )
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
