@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from adapters.hl7v2 import mllp
+from adapters.hl7v2 import batch, mllp
 from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
 from hub.errors import HubError
@@ -71,17 +71,25 @@ class MllpListener:
         return await self._loop.run_in_executor(self._workers, self._receive, frame, peer)
 
     def _receive(self, frame: mllp.Frame, peer: str) -> bytes:
+        """A block: one message, or a batch of them, each received by itself."""
+        if frame.too_long:
+            error = HubError("too-long", f"the block is longer than {self._max_bytes} bytes")
+            return self._interpreter.refuse(*header_of(frame.content), error)
+        messages = batch.messages(frame.content)
+        if messages is None:
+            return self._message(frame.content, peer)
+        return batch.answer(frame.content, [self._message(one, peer) for one in messages])
+
+    def _message(self, raw: bytes, peer: str) -> bytes:
         """Through the inbox; when the inbox cannot take the message, a refusal that keeps nothing."""
-        header, codec = header_of(frame.content)
+        header, codec = header_of(raw)
         try:
-            if frame.too_long:
-                raise HubError("too-long", f"the block is longer than {self._max_bytes} bytes")
             return self._inbox.receive(
                 channel=CHANNEL,
                 sender=sender_of(header),
                 control_id=header.field(10),
                 kind=header.field(9),
-                raw=frame.content,
+                raw=raw,
                 peer=peer,
             )
         except HubError as error:

@@ -87,6 +87,19 @@ def test_enhanced_mode_gives_both_acknowledgements(running: Process) -> None:
     assert exchange(running, wrap(raw), 2) == ["CA E1", "AA E1"]
 
 
+def test_a_batch_is_received_message_by_message(running: Process) -> None:
+    inside = message("B1") + message("B2", "XXX^Y99") + message("B3")
+    raw = b"FHS|^~\\&|WIRE|H1|HUB|R\rBHS|^~\\&|WIRE|H1|HUB|R\r" + inside + b"BTS|3\rFTS|1\r"
+    with socket.create_connection(running.mllp, timeout=20) as connection:
+        connection.sendall(wrap(raw))
+        received = b""
+        while not received.endswith(b"\x1c\r"):
+            received += connection.recv(65536)
+    answer = parse(received.strip(b"\x0b\x1c\r") + b"\r")
+    assert [(one.field(1), one.field(2)) for one in answer.all("MSA")] == [("AA", "B1"), ("AR", "B2"), ("AA", "B3")]
+    assert (answer["BHS-3"], answer["BHS-5"], answer["BTS-1"]) == ("HUB", "WIRE", "3")
+
+
 def test_many_connections_at_once(running: Process) -> None:
     async def one(number: int) -> list[str]:
         client = Client(*running.mllp)
