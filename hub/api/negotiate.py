@@ -29,7 +29,6 @@ class Prefer:
 
     returns: str = ""
     strict: bool = False
-    respond_async: bool = False
 
 
 NO_PREFERENCE = Prefer()
@@ -93,7 +92,6 @@ def prefer(header: str) -> Prefer:
     return Prefer(
         returns if returns in ("minimal", "representation", "operationoutcome") else "",
         facts.get("handling") == "strict",
-        "respond-async" in facts,
     )
 
 
