@@ -6,6 +6,7 @@ messages go to standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -95,6 +96,7 @@ def serve(
     from hub import bootstrap
 
     running = bootstrap.Running(bootstrap.build(settings))
+    gc.freeze()  # what was built lives as long as the process: collections need not look at it
     sys.stdout.write(ready_line(running) + "\n")
     sys.stdout.flush()
     stop.wait()
