@@ -73,16 +73,19 @@ class Conformance:
 
     def value(self, shape: Shape, item: Item, profile: str) -> None:
         """One value against the rules of its element, then its children."""
-        rules = shape.rules
+        if shape.rules:
+            self._rules(shape.rules, item, profile)
+        if shape.constraints:
+            self._invariants(shape, item)
+        for name, child in shape.children.items():
+            self._element(child, children(item, name), item.place, profile)
+
+    def _rules(self, rules: dict[str, Any], item: Item, profile: str) -> None:
         self._type(rules, item, profile)
         self._constants(rules, item, profile)
         self._range(rules, item, profile)
         if "binding" in rules and item.node.model:
             codes.binding(rules["binding"], item.node.value, item.node.model, item.place, self.report, self.terminology)
-        if shape.constraints:
-            self._invariants(shape, item)
-        for name, child in shape.children.items():
-            self._element(child, children(item, name), item.place, profile)
 
     def _element(self, shape: Shape, items: list[Item], place: Place, profile: str) -> None:
         """All values of one element."""

@@ -102,7 +102,9 @@ def entries(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _base(frame: Frame, bundle: Frame) -> str:
     """The service base of the entry a resource is in, from its fullUrl."""
-    for entry in parts.objects(bundle.resource, "entry"):
-        if entry.get("resource") is frame.resource:
-            return parse(parts.string(entry, "fullUrl")).base
-    return ""
+    bases: dict[int, str] | None = bundle.facts.get("bases")
+    if bases is None:
+        found = parts.objects(bundle.resource, "entry")
+        bases = {id(entry.get("resource")): parse(parts.string(entry, "fullUrl")).base for entry in found}
+        bundle.facts["bases"] = bases
+    return bases.get(id(frame.resource), "")
