@@ -71,9 +71,18 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 
 def conditional(resource: dict[str, Any]) -> list[str]:
     """The conditional references ``Type?query`` of a resource, each once (R4 3.1.0.11.1)."""
-    found = (item["reference"] for item in walk(resource))
+    found: list[str] = []
+    stack: list[Any] = [resource]
+    while stack:  # inline, not by ``walk``: this runs for every entry of every transaction
+        item = stack.pop()
+        for name, value in item.items() if type(item) is dict else enumerate(item):
+            kind = type(value)
+            if kind is dict or kind is list:
+                stack.append(value)
+            elif name == "reference" and kind is str and "?" in value:
+                found.append(value)
     types = definitions.load().resource_types
-    return list(dict.fromkeys(text for text in found if "?" in text and text.partition("?")[0] in types))
+    return [text for text in dict.fromkeys(reversed(found)) if text.partition("?")[0] in types]
 
 
 def rewrite(resource: dict[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
@@ -83,27 +92,42 @@ def rewrite(resource: dict[str, Any], mapping: Mapping[str, str]) -> dict[str, A
     """
     if not mapping:
         return resource
-    rewritten = _rewrite(resource, mapping, "")
-    assert isinstance(rewritten, dict)
-    return rewritten
+    return _rewrite(resource, mapping, _uri_names())
 
 
-def _rewrite(value: Any, mapping: Mapping[str, str], name: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _rewrite(item, mapping, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rewrite(item, mapping, name) for item in value]
-    if not isinstance(value, str) or not (name == "reference" or name == "div" or name in _uri_names()):
-        return value
-    if name == "div":
-        return _LINK.sub(lambda found: found[1] + mapping.get(found[2], found[2]) + found[3], value)
-    return _mapped(value, mapping)
+def _rewrite(value: dict[str, Any], mapping: Mapping[str, str], names: frozenset[str]) -> dict[str, Any]:
+    copy = {}
+    for name, item in value.items():
+        kind = type(item)
+        if kind is str:
+            copy[name] = _mapped(item, mapping, name) if name in names else item
+        elif kind is dict:
+            copy[name] = _rewrite(item, mapping, names)
+        elif kind is list:
+            copy[name] = _rewrite_list(item, mapping, names, name)
+        else:
+            copy[name] = item
+    return copy
+
+
+def _rewrite_list(items: list[Any], mapping: Mapping[str, str], names: frozenset[str], name: str) -> list[Any]:
+    copy: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            copy.append(_rewrite(item, mapping, names))
+        elif isinstance(item, str) and name in names:
+            copy.append(_mapped(item, mapping, name))
+        else:
+            copy.append(item)
+    return copy
 
 
 _LINK = re.compile(r"""((?:href|src)\s*=\s*["'])([^"'#]+)(["'#])""")
 
 
-def _mapped(text: str, mapping: Mapping[str, str]) -> str:
+def _mapped(text: str, mapping: Mapping[str, str], name: str) -> str:
+    if name == "div":
+        return _LINK.sub(lambda found: found[1] + mapping.get(found[2], found[2]) + found[3], text)
     if text in mapping:
         return mapping[text]
     for mark in ("/_history/", "#"):
@@ -115,7 +139,7 @@ def _mapped(text: str, mapping: Mapping[str, str]) -> str:
 
 @cache
 def _uri_names() -> frozenset[str]:
-    """The JSON member names that hold a uri or url in R4 (a canonical is no reference to an instance)."""
+    """The JSON members that may name a resource: references, uris, urls, narratives (a canonical names no instance)."""
     names: set[str] = set()
     for kind in definitions.load().types:
         structure = definitions.load().structure(kind)
@@ -123,4 +147,4 @@ def _uri_names() -> frozenset[str]:
             name = element["path"].rpartition(".")[2]
             for code in (item["code"] for item in element.get("type", ()) if item["code"] in ("uri", "url")):
                 names.add(name.replace("[x]", code.capitalize()))
-    return frozenset(names - {"system", "reference"})
+    return frozenset(names - {"system"} | {"reference", "div"})
