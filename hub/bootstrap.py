@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 from hub.api.server import HttpServer
 from hub.audit.record import Audit
 from hub.consent.decide import decide
-from hub.databases.database import Databases
+from hub.databases.database import DATABASES, Databases
 from hub.errors import HubError
 from hub.fhir import definitions
 from hub.fhir.validate import Validator
 from hub.fhir.validate.quick import QuickValidator
+from hub.fhir.validate.terminology import ServiceCodes
 from hub.listener import Listener
 from hub.mpi.link import Linker
 from hub.search.parameters import Registry
@@ -91,6 +92,12 @@ def fhir_base(settings: Settings) -> str:
     return (settings.http.base_url.rstrip("/") or f"http://{settings.bind}:{settings.http.port}") + "/fhir"
 
 
+def own_bases(settings: Settings) -> tuple[str, ...]:
+    """The addresses under which references to ourselves may come."""
+    root = settings.http.base_url.rstrip("/") or f"http://{settings.bind}:{settings.http.port}"
+    return tuple(f"{root}/{base}" for base in ("fhir", *DATABASES))
+
+
 def _accept(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
@@ -102,14 +109,14 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     registry = Registry(standard)
     store = open_store(settings, clock)
     blobs = FileBlobs(settings.data / "blobs")
-    databases = Databases(registry, clock, zone=ZoneInfo(settings.time_zone))
+    zone = ZoneInfo(settings.time_zone)
+    databases = Databases(registry, clock, bases=own_bases(settings), zone=zone)
     terminology = Terminology(clock)
     for release in releases(settings.data / "terminology"):
         terminology.attach(release)
-    zone = ZoneInfo(settings.time_zone)
     parser = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology)
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
-    validator = Validator(standard)
+    validator = Validator(standard, terminology=ServiceCodes(terminology))
     linker = Linker(databases)
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
@@ -134,9 +141,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         query=query,
-        exports=Exports(
-            store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"
-        ),
+        exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),
         subscriptions=Subscriptions(
             store, databases, ingest, parser, Caller(settings.subscriptions.allowed_hosts), clock, fhir_base(settings)
         ),
@@ -149,7 +154,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         checks=Checks(()),
     )
     installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
-    doors.checks = Checks((*installed, FhirChecker(validator, settings.http.max_body_bytes)))
+    doors.checks = Checks((*installed, FhirChecker(validator)))
     return doors
 
 

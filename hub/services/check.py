@@ -6,12 +6,13 @@ is here. A check stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from hub.errors import HubError
-from hub.fhir import json
+from hub.fhir.validate import Validator, located
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +65,34 @@ class Checker(Protocol):
 
 
 class FhirChecker:
-    """FHIR R4 JSON by the base definitions."""
+    """FHIR R4 in JSON or XML: the base definitions, the profiles a resource claims, and the terminology of this hub."""
 
     name = "fhir"
 
-    def __init__(self, validator: Callable[[dict[str, Any]], list[dict[str, Any]]], max_bytes: int) -> None:
+    def __init__(self, validator: Validator) -> None:
         self._validator = validator
-        self._max_bytes = max_bytes
 
     def recognises(self, data: bytes) -> bool:
-        return data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
+        return data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"<")
 
     def check(self, data: bytes) -> Report:
-        try:
-            resource = json.decode(data, max_bytes=self._max_bytes)
-        except HubError as error:
-            text = {"en": error.diagnostics, "zh": error.diagnostics}
-            return Report("FHIR R4", (Finding("fatal", error.name, error.at, text, clause="R4 2.6.2 JSON"),))
-        findings = tuple(_finding(issue) for issue in self._validator(resource))
-        return Report(f"FHIR R4 {resource.get('resourceType', '')}".strip(), findings)
+        findings = located.check(data, self._validator)
+        found = re.search(rb'"resourceType"\s*:\s*"(\w{1,64})"|<(\w{1,64})[^>]*xmlns="http://hl7.org/fhir"', data)
+        type = (found[1] or found[2]).decode() if found else ""
+        return Report(f"FHIR R4 {type}".strip(), tuple(_finding(one) for one in findings))
 
 
-def _finding(issue: dict[str, Any]) -> Finding:
-    text = issue.get("diagnostics") or issue.get("details", {}).get("text", "")
-    at = (issue.get("expression") or [""])[0]
-    return Finding(issue["severity"], issue["code"], at, {"en": text, "zh": text})
+def _finding(one: located.Located) -> Finding:
+    return Finding(
+        one.severity,
+        one.rule,
+        one.expression,
+        one.message,
+        one.mend,
+        one.clause,
+        line=one.line or None,
+        column=one.column or None,
+    )
 
 
 class Checks:

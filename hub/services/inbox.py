@@ -50,7 +50,10 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """What an adapter makes of a message: a transaction Bundle (None: nothing to store), its kind, facts to show."""
+    """What an adapter makes of a message: a transaction Bundle (None: nothing to store), its kind, facts to show.
+
+    The fact ``cleared`` names elements the message deletes: ``Type/id`` -> element names.
+    """
 
     bundle: dict[str, Any] | None
     kind: str
@@ -219,7 +222,7 @@ class Inbox:
             door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id
         )
         bundle, unmapped = self._codes.standardised(interpretation.bundle or {"entry": []}, context)
-        self._ingest.submit(bundle, context, then=settle)
+        self._ingest.submit(bundle, context, cleared=interpretation.facts.get("cleared"), then=settle)
         return answer
 
     def _refuse(self, inbound: Inbound, interpreter: Interpreter, error: HubError) -> bytes:

@@ -7,7 +7,7 @@ conditional interaction stays single under concurrent callers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,13 +78,14 @@ class Ingest:
         context: Context,
         *,
         amend: bool = True,
+        cleared: Mapping[str, Sequence[str]] | None = None,
         then: Callable[[Transaction, Submitted], None] | None = None,
     ) -> Submitted:
         """Store the resources of a Bundle whose ids and references are final (deterministic), as one unit.
 
         With ``amend`` an element that a resource does not have stays as stored: an HL7 v2 message that is silent about
-        a field does not delete it (HL7 v2.5.1 2.5.3.1). ``then`` runs inside the same unit. HubError for the first
-        invalid resource.
+        a field does not delete it (HL7 v2.5.1 2.5.3.1), but one that says ``""`` does: ``cleared`` names those elements
+        by ``Type/id``. ``then`` runs inside the same unit. HubError for the first invalid resource.
         """
         resources = [entry["resource"] for entry in bundle.get("entry", ())]
         for resource in resources:
@@ -95,7 +96,7 @@ class Ingest:
             changed = 0
             references: list[str] = []
             for resource in resources:
-                whole = self._amended(tx, resource) if amend else resource
+                whole = self._amended(tx, resource, cleared or {}) if amend else resource
                 version, new = self._put(tx, whole, context, now, method="PUT")
                 references.append(f"{version.type}/{version.id}")
                 changed += new
@@ -107,12 +108,13 @@ class Ingest:
 
         return self._store.write(work)
 
-    def _amended(self, tx: Transaction, resource: Resource) -> Resource:
+    def _amended(self, tx: Transaction, resource: Resource, cleared: Mapping[str, Sequence[str]]) -> Resource:
         current = tx.read(resource["resourceType"], resource["id"])
         if current is None or current.deleted:
             return resource
         stored = self._databases.decode(current)
-        silent = {name: value for name, value in stored.items() if name not in resource}
+        gone = cleared.get(f"{current.type}/{current.id}", ())
+        silent = {name: value for name, value in stored.items() if name not in resource and name not in gone}
         return {**resource, **silent} if silent else resource
 
     def validate(self, resource: Resource) -> None:

@@ -187,3 +187,15 @@ def test_an_amendment_keeps_what_it_is_silent_about(doors: Doors, lines: Lines) 
     assert version is not None
     stored = doors.databases.decode(version)
     assert (stored["gender"], stored["birthDate"], version.version) == ("female", "1985-03-07", 2)
+
+
+def test_what_a_message_clears_is_deleted(doors: Doors) -> None:
+    full = {"resourceType": "Patient", "id": "p1", "gender": "male", "birthDate": "1985-03-07"}
+    context = Context(door="hl7v2", actor="HIS")
+    doors.ingest.submit({"resourceType": "Bundle", "entry": [{"resource": full}]}, context)
+    thin = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient", "id": "p1"}}]}
+    doors.ingest.submit(thin, context, cleared={"Patient/p1": ["birthDate"]})
+    version = doors.store.read("Patient", "p1")
+    assert version is not None
+    stored = doors.databases.decode(version)
+    assert (stored["gender"], "birthDate" in stored) == ("male", False)
