@@ -51,9 +51,7 @@ class Interactions:
 
     def vread(self, request: Request) -> Answer:
         route = request.route
-        if not (route.version.isascii() and route.version.isdigit() and len(route.version) < 10):
-            raise HubError("not-found", f"{request.path} does not exist; versions are numbers", request.path[:200])
-        number = int(route.version)
+        number = version_number(route.version, request.path)
         version = self._doors.query.vread(request.context, route.type, route.id, number, request.databases)
         return self._version(request, version)
 
@@ -244,6 +242,13 @@ class Interactions:
         if page.next:
             links.append(("next", _url(place, [(CURSOR, page.next)])))
         return Answer(200, bundle.history(request.root, page.versions, links, page.total))
+
+
+def version_number(text: str, place: str) -> int:
+    """The number of a version. HubError("not-found") for what is none; ``place`` is what was asked for."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise HubError("not-found", f"{place[:200]} does not exist; versions are numbers", place[:200])
+    return int(text)
 
 
 def _moment(name: str, text: str) -> int:

@@ -10,10 +10,10 @@ from hub.api import bundle, meta
 from hub.api.arguments import arguments, parameter
 from hub.api.bulk import Bulk
 from hub.api.exchange import Answer, Pairs, Request, of_resource
-from hub.api.interactions import CURSOR, Interactions
+from hub.api.interactions import CURSOR, Interactions, version_number
 from hub.api.terminology import TABLE, TerminologyOperations
 from hub.errors import HubError
-from hub.fhir import json, outcome
+from hub.fhir import diff, json, outcome, reference
 from hub.fhir.validate import located
 from hub.fhir.validate.report import SYSTEM as RULES
 from hub.services import summary
@@ -25,6 +25,7 @@ IPS = "http://hl7.org/fhir/uv/ips/OperationDefinition/"
 BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 PIXM = "https://profiles.ihe.net/ITI/PIXm/OperationDefinition/IHE.PIXm.pix"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
+OURS = "https://region-hub.example/fhir/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
 
 
@@ -59,6 +60,7 @@ class Operations:
             Operation("meta", (INSTANCE,), (), core + "Resource-meta", self.meta),
             Operation("meta-add", (INSTANCE,), (), core + "Resource-meta-add", self.meta_add, reads=False),
             Operation("meta-delete", (INSTANCE,), (), core + "Resource-meta-delete", self.meta_delete, reads=False),
+            Operation("diff", (SYSTEM, INSTANCE), (), OURS + "diff", self.diff),
             Operation("lastn", (TYPE,), ("Observation",), core + "Observation-lastn", self.lastn),
             Operation("document", (INSTANCE,), ("Composition",), core + "Composition-document", self.document),
             Operation("summary", (INSTANCE,), ("Patient",), IPS + "summary", self.summary),
@@ -153,6 +155,34 @@ class Operations:
         )  # fmt: skip
         assert written.version is not None  # a change has a version
         return _meta_answer(self._doors.databases.decode(written.version))
+
+    def diff(self, request: Request) -> Answer:
+        """$diff: the FHIRPath Patch that makes ``to`` of ``from`` (R4 3.1.0.12.1; the operation is ours).
+
+        On an instance ``fromVersion`` and ``toVersion`` are version numbers: the one before and the current when not
+        given. On the base ``from`` and ``to`` are references, to versions or not.
+        """
+        route, asked = request.route, arguments(request)
+        if not route.id:
+            compared = [self._compared(request, name, _single(asked, name)) for name in ("from", "to")]
+        else:
+            place = f"{route.type}/{route.id}"
+            newer = self._compared(request, "toVersion", _versioned(place, asked.get("toVersion", [""])[0]))
+            before = str(max(1, int(newer["meta"]["versionId"]) - 1))
+            older = _versioned(place, asked.get("fromVersion", [before])[0])
+            compared = [self._compared(request, "fromVersion", older), newer]
+        return of_resource(200, diff.fhirpath_patch(*compared))
+
+    def _compared(self, request: Request, name: str, text: str) -> Resource:
+        found, query = reference.parse(text), self._doors.query
+        if not found.id or (found.base and found.base != f"{request.root}/"):
+            raise HubError("parameter-value", f"{name} takes a reference such as Patient/1/_history/2", name)
+        if found.version:
+            number = version_number(found.version, text)
+            version = query.vread(request.context, found.type, found.id, number, request.databases)
+        else:
+            version = query.read(request.context, found.type, found.id, request.databases)
+        return self._doors.databases.decode(version)
 
     def lastn(self, request: Request) -> Answer:
         """$lastn: of each code the newest Observations, ``max`` of them (R4 Observation-lastn)."""
@@ -251,6 +281,19 @@ def _located(found: located.Located, language: str) -> Resource:
 def _language(request: Request) -> str:
     """The language of texts: zh or en, by Accept-Language."""
     return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
+
+
+def _single(asked: dict[str, list[str]], name: str) -> str:
+    """The one value of a parameter. HubError("required")."""
+    values = asked.get(name, [])
+    if len(values) != 1:
+        raise HubError("required", f"the parameter {name} is needed, once", name)
+    return values[0]
+
+
+def _versioned(place: str, version: str) -> str:
+    """A reference to a version of ``Type/id``, or to the current one."""
+    return f"{place}/_history/{version}" if version else place
 
 
 def _whole(asked: dict[str, list[str]], name: str, default: int) -> int:

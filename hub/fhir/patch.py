@@ -174,7 +174,7 @@ def _content(part: Json | None, model: str, at: str) -> tuple[Any, Any]:
     if part is None:
         raise HubError("structure", "The operation has no value.", at)
     if "part" not in part:
-        name = next((key for key in part if key.startswith("value")), None)
+        name = next((key for key in part if key.startswith("value") or key == "resource"), None)
         other = next((key for key in part if key.startswith("_value")), None)
         return (part[name] if name else None), (part[other] if other else None)
     value: Json = {}
@@ -201,7 +201,8 @@ def _member(model: str, name: str, part: Json, at: str) -> tuple[str, str, bool]
         raise HubError("value", f"There is no element {name}.", at)
     if len(known) == 1:
         return known[0]
-    suffix = next((key.removeprefix("value") for key in part if key.startswith("value")), "")
+    given = (key.removeprefix("_") for key in part)
+    suffix = next((key.removeprefix("value") for key in given if key.startswith("value")), "")
     for key, to, many in known:
         if key == name + suffix:
             return key, to, many
@@ -250,10 +251,23 @@ def _fhir_delete(resource: Json, path: str, parts: dict[Any, Json], at: str) -> 
     for node in found:
         if node.owner is None:
             raise HubError("value", "The resource itself cannot be deleted by a patch.", at)
-        del node.owner[node.key]
         if isinstance(node.owner, dict):
+            node.owner.pop(node.key, None)
             node.owner.pop(f"_{node.key}", None)
+        else:
+            _delete_item(resource, node.owner, int(node.key), at)
     _prune(resource)
+
+
+def _delete_item(resource: Json, items: list[Any], index: int, at: str) -> None:
+    """Takes an item out of a list, and out of its companions; those that are none after that go all."""
+    if index >= len(items):
+        raise HubError("value", "An item without a value cannot be deleted.", at)
+    companions = _companions(resource, items) or []
+    del items[index]
+    del companions[index : index + 1]
+    if not any(companions):
+        companions.clear()
 
 
 def _fhir_replace(resource: Json, path: str, parts: dict[Any, Json], at: str) -> None:

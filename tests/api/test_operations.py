@@ -110,10 +110,49 @@ def test_match(record: httpx.Client) -> None:
     assert record.post("/fhir/Patient/$match", json={"resourceType": "Parameters"}, headers=FHIR).status_code == 422
 
 
+def test_diff(record: httpx.Client) -> None:
+    patient = {"resourceType": "Patient", "id": "diff", "gender": "male", "name": [{"text": "李"}]}
+    record.put("/fhir/Patient/diff", json=patient, headers=FHIR).raise_for_status()
+    first = record.get("/fhir/Patient/diff/$diff")
+    assert first.json() == {"resourceType": "Parameters"}
+    changed = {**patient, "gender": "female", "birthDate": "1985-03-07", "name": [{"text": "李"}, {"text": "Li"}]}
+    record.put("/fhir/Patient/diff", json=changed, headers=FHIR).raise_for_status()
+    difference = record.get("/fhir/Patient/diff/$diff").json()
+    assert [row["part"][0]["valueCode"] for row in difference["parameter"]] == ["insert", "replace", "add"]
+    assert record.get("/fhir/Patient/diff/$diff?fromVersion=1&toVersion=2").json() == difference
+    between = "/fhir/$diff?from=Patient/diff/_history/1&to=Patient/diff"
+    assert record.get(between).json() == difference
+    back = record.get("/fhir/Patient/diff/$diff?fromVersion=2&toVersion=1").json()
+    for patch, expected in ((back, patient), (difference, changed)):
+        patched = record.patch("/fhir/Patient/diff", json=patch, headers=FHIR).json()
+        assert {name: value for name, value in patched.items() if name != "meta"} == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/fhir/Patient/absent/$diff", 404),
+        ("/fhir/Patient/op/$diff?fromVersion=99", 404),
+        ("/fhir/Patient/op/$diff?fromVersion=x", 404),
+        ("/emr/Patient/op/$diff", 404),
+        ("/fhir/$diff?from=Patient/op", 422),
+        ("/fhir/$diff?from=Patient/op&to=Patient/op&to=Patient/other", 422),
+        ("/fhir/$diff?from=Patient/op&to=urn:x", 400),
+        ("/fhir/$diff?from=Patient/op&to=http://elsewhere.example/Patient/op", 400),
+        ("/fhir/$diff?from=Patient/op&to=Organization/op-org", 400),
+        ("/fhir/Patient/$diff", 404),
+    ],
+)
+def test_what_has_no_difference(record: httpx.Client, path: str, status: int) -> None:
+    response = record.get(path)
+    assert (response.status_code, response.json()["resourceType"]) == (status, "OperationOutcome"), response.text
+
+
 def test_every_operation_is_declared(record: httpx.Client) -> None:
     rest = record.get("/fhir/metadata").json()["rest"][0]
     named = {row["name"] for one in rest["resource"] for row in one.get("operation", [])}
-    assert named >= {"validate", "match", "everything", "meta", "meta-add", "meta-delete", "lastn", "document"}
+    assert named >= {"validate", "match", "everything", "meta", "meta-add", "meta-delete", "lastn", "document", "diff"}
+    assert "diff" in {row["name"] for row in rest["operation"]}
 
 
 def test_summary_of_a_person_from_two_hospitals(client: httpx.Client) -> None:

@@ -125,3 +125,19 @@ def test_a_bad_json_patch_is_refused(operations: Any, name: str) -> None:
     with pytest.raises(HubError) as refusal:
         patch.json_patch(PATIENT, operations)
     assert refusal.value.name == name
+
+
+def test_a_deleted_item_takes_its_companion_along() -> None:
+    patient: dict[str, Any] = {
+        "resourceType": "Patient",
+        "name": [{"given": ["A", "B"], "_given": [{"id": "a"}, None]}],
+        "_birthDate": {"id": "b"},
+    }
+    without = patch.fhirpath_patch(patient, operation("delete", "Patient.name.given[0]"))
+    assert without["name"] == [{"given": ["B"]}]
+    assert "_birthDate" not in patch.fhirpath_patch(patient, operation("delete", "Patient.birthDate"))
+    kept = patch.fhirpath_patch(patient, operation("delete", "Patient.name.given[1]"))
+    assert kept["name"] == [{"given": ["A"], "_given": [{"id": "a"}]}]
+    patient["name"] = [{"_given": [{"id": "a"}]}]
+    with pytest.raises(HubError):
+        patch.fhirpath_patch(patient, operation("delete", "Patient.name.given[0]"))
