@@ -18,7 +18,7 @@ from hub.store.protocol import Version
 
 CURSOR = "_cursor"
 """The one parameter of a page link."""
-HISTORY_PARAMETERS = frozenset({"_count", "_since", CURSOR})
+HISTORY_PARAMETERS = frozenset({"_at", "_count", "_since", CURSOR})
 READ_PARAMETERS = frozenset({"_summary", "_elements"})
 
 
@@ -235,7 +235,8 @@ class Interactions:
         place = f"{request.root}/{request.path}"
         page = self._doors.query.history(
             request.context, (route.type,) if route.type else (), route.id or None, request.databases,
-            since=_moment("_since", asked["_since"]) if "_since" in asked else 0,
+            since=_moment("_since", asked["_since"])[0] if "_since" in asked else 0,
+            period=_moment("_at", asked["_at"]) if "_at" in asked else None,
             count=count, place=place, cursor=_cursor(request.pairs),
         )  # fmt: skip
         links = [("self", _url(place, request.pairs))]
@@ -251,10 +252,10 @@ def version_number(text: str, place: str) -> int:
     return int(text)
 
 
-def _moment(name: str, text: str) -> int:
-    """Microseconds since 1970 UTC at which a date or instant begins. HubError("parameter-value")."""
+def _moment(name: str, text: str) -> tuple[int, int]:
+    """The interval of a date or instant, in microseconds since 1970 UTC. HubError("parameter-value")."""
     try:
-        return temporal.interval(text)[0]
+        return temporal.interval(text)
     except HubError as error:
         raise HubError("parameter-value", error.diagnostics, name) from None
 

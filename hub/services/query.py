@@ -329,35 +329,44 @@ class QueryService:
         databases: Sequence[str] = (),
         *,
         since: int = 0,
+        period: tuple[int, int] | None = None,
         count: int = 100,
         place: str = "",
         cursor: str | None = None,
     ) -> HistoryPage:
         """history of one resource (one type and ``id``), of types, or of the system (() = all); newest first.
 
-        ``since`` is in microseconds since 1970 UTC; ``count`` the length of a page. Raises HubError("not-found") for an
-        id that never was, "parameter-value" for a cursor that is not ours.
+        ``since`` is in microseconds since 1970 UTC; ``period`` [low, high) leaves what was current at some time in it;
+        ``count`` is the length of a page. Raises HubError("not-found") for an id that never was, "parameter-value" for
+        a cursor that is not ours.
         """
         if not types or "AuditEvent" in types:
             self._audit.expand()
-        before = total = None
+        before = total = until = None
+        lasting = 0
+        if period is not None:
+            until = period[1] - 1
+            already = self._store.history(until=period[0], limit=1)
+            lasting = already[0].seq if already else 0
         if cursor is not None:
             kind, *content = self._signer.open(place, cursor)
             if kind != "history":
                 raise HubError("parameter-value", "this is not the page link of a history")
-            since, count, before, total = content
+            since, until, lasting, count, before, total = content
         if id is not None:
             newest = self._store.read(types[0], id)
             if newest is None or not self._visible(context, newest, databases):
                 raise HubError("not-found", f"{types[0]}/{id} does not exist", f"{types[0]}/{id}")
         scope = tuple(databases) or DATABASES  # the rows of the imaging index belong to none of them
         if total is None:
-            total = self._store.history_count(types, id, databases=scope, since=since)
-        rows = self._store.history(types, id, databases=scope, since=since, before=before, limit=count + 1)
+            total = self._store.history_count(types, id, databases=scope, since=since, until=until, lasting=lasting)
+        rows = self._store.history(
+            types, id, databases=scope, since=since, until=until, before=before, lasting=lasting, limit=count + 1
+        )
         versions = tuple(row for row in rows[:count] if self._visible(context, row, databases))
         following = None
         if len(rows) > count > 0:
-            following = self._signer.seal(place, ["history", since, count, rows[count - 1].seq, total])
+            following = self._signer.seal(place, ["history", since, until, lasting, count, rows[count - 1].seq, total])
         self._audit.read(context, "history", tuple(f"{row.type}/{row.id}" for row in versions))
         return HistoryPage(versions, total, following)
 

@@ -186,9 +186,10 @@ class MongoStore:
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
         limit: int = 100,
     ) -> list[Version]:
-        where = _history(types, id, since, until, before)
+        where = _history(types, id, since, until, before, lasting)
         return self._snapshot(lambda reading: reading.versions(databases, types, where, -1, limit))
 
     def history_count(
@@ -200,8 +201,9 @@ class MongoStore:
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
     ) -> int:
-        where = _history(types, id, since, until, before)
+        where = _history(types, id, since, until, before, lasting)
         return self._snapshot(lambda reading: reading.versions_count(databases, types, where))
 
     def changes(self, after: int, limit: int = 1000) -> list[Version]:
@@ -343,7 +345,9 @@ def _noted(jobs: Iterator[Job], taken: list[Job]) -> Iterator[Job]:
         yield job
 
 
-def _history(types: Sequence[str], id: str | None, since: int, until: int | None, before: int | None) -> Document:
+def _history(
+    types: Sequence[str], id: str | None, since: int, until: int | None, before: int | None, lasting: int
+) -> Document:
     where: Document = {}
     if id is not None and types:
         where["key"] = {"$in": [f"{type}/{id}" for type in types]}
@@ -355,4 +359,6 @@ def _history(types: Sequence[str], id: str | None, since: int, until: int | None
         where["updated"] = {"$gte": since} | ({} if until is None else {"$lte": until})
     if before is not None:
         where["seq"] = {"$lt": before}
+    if lasting:
+        where["$or"] = [{"ended": {"$exists": False}}, {"ended": {"$gt": lasting}}]
     return where

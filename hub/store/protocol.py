@@ -150,10 +150,11 @@ class Store(Reader, Protocol):
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
         limit: int = 100,
     ) -> list[Version]:
         """Versions, newest first: of one id, of types (() = all), from time ``since`` to ``until`` (microseconds),
-        with seq below ``before`` for the next page."""
+        with seq below ``before`` for the next page; only those that no change up to number ``lasting`` superseded."""
 
     def history_count(
         self,
@@ -164,6 +165,7 @@ class Store(Reader, Protocol):
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
     ) -> int:
         """How many versions ``history`` would give without a limit."""
 

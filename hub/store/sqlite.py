@@ -164,9 +164,10 @@ class SqliteStore:
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
         limit: int = 100,
     ) -> list[Version]:
-        where = _history(types, id, databases, since, until, before)
+        where = _history(types, id, databases, since, until, before, lasting)
         sql = f"SELECT {VERSION} FROM version v WHERE {where.text} ORDER BY v.seq DESC LIMIT ?"
         return self._reader().versions(sql, (*where.values, limit))
 
@@ -179,8 +180,9 @@ class SqliteStore:
         since: int = 0,
         until: int | None = None,
         before: int | None = None,
+        lasting: int = 0,
     ) -> int:
-        where = _history(types, id, databases, since, until, before)
+        where = _history(types, id, databases, since, until, before, lasting)
         return int(self._reader().rows(f"SELECT count(*) FROM version v WHERE {where.text}", where.values)[0][0])
 
     def changes(self, after: int, limit: int = 1000) -> list[Version]:
@@ -309,7 +311,13 @@ def _all(conditions: Sequence[Sql]) -> Sql:
 
 
 def _history(
-    types: Sequence[str], id: str | None, databases: Sequence[str], since: int, until: int | None, before: int | None
+    types: Sequence[str],
+    id: str | None,
+    databases: Sequence[str],
+    since: int,
+    until: int | None,
+    before: int | None,
+    lasting: int,
 ) -> Sql:
     where = []
     if types:
@@ -324,4 +332,6 @@ def _history(
         where.append(Sql("v.updated <= ?", (until,)))
     if before is not None:
         where.append(Sql("v.seq < ?", (before,)))
+    if lasting:
+        where.append(Sql("(v.ended IS NULL OR v.ended > ?)", (lasting,)))
     return _all(where)

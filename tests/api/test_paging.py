@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -118,3 +119,20 @@ def test_history_pages_are_exact(people: httpx.Client) -> None:
     versions = [int(entry["response"]["etag"][3:-1]) for bundle in found for entry in bundle["entry"]]
     assert versions == list(range(versions[0], 0, -1))
     assert {bundle["total"] for bundle in found} == {len(versions)}
+
+
+def test_history_at_a_time_is_what_was_current_then(people: httpx.Client) -> None:
+    """R4 3.1.0.12: the versions that were current at some point of the period."""
+    moments = []
+    for number in range(3):
+        resource = {**person(5), "name": [{"text": f"at {number}"}]}
+        changed = people.put("/fhir/Patient/page-5", json=resource, headers=FHIR)
+        moments.append((changed.json()["meta"]["versionId"], changed.json()["meta"]["lastUpdated"]))
+        time.sleep(0.005)
+    for version, moment in moments:
+        found = people.get("/fhir/Patient/page-5/_history", params={"_at": moment}).json()
+        assert [entry["response"]["etag"] for entry in found["entry"]] == [f'W/"{version}"']
+    paged = pages(people, f"/fhir/Patient/_history?_count=40&_at={moments[0][1].replace('+', '%2B')}")
+    assert len(ids(paged)) == len(set(ids(paged))) == paged[0]["total"] == 150
+    after = people.get("/fhir/Patient/page-5/_history", params={"_at": moments[0][1], "_since": moments[1][1]}).json()
+    assert after["total"] == 0

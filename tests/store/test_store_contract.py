@@ -416,6 +416,10 @@ def test_history_and_changes(store: Store) -> None:
     assert labels(store.history(databases=("ehr",))) == ["g1"]
     assert labels(store.history(since=1_002)) == ["a3", "a2"]
     assert labels(store.history(since=1_002, until=1_002)) == ["a2"]
+    assert labels(store.history(lasting=store.history(("Group",))[0].seq)) == ["a3", "b1", "a2", "g1", "a1"]
+    changed = store.vread("Patient", "a", 2)
+    assert changed is not None and labels(store.history(lasting=changed.seq)) == ["a3", "b1", "a2", "g1"]
+    assert store.history_count(until=1_002, lasting=store.last_seq()) == 2
     first = store.history(limit=2)
     assert labels(first) == ["a3", "b1"]
     assert labels(store.history(before=first[-1].seq)) == ["a2", "g1", "a1"]
