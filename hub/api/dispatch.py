@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from hub.api import exchange, negotiate
-from hub.api.exchange import Answer, Handler, Pairs, Request
+from hub.api.exchange import Answer, Handler, Pairs, Request, Route
 from hub.api.pool import Pool
 from hub.api.routes import Router
 from hub.errors import HubError
@@ -35,6 +35,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _SAFE = (b"x-content-type-options", b"nosniff")
 _CACHE = (b"cache-control", b"private, no-cache")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_READS = frozenset({"GET", "HEAD"})
+_BINARY = re.compile(r"Binary/[^/$_]+(?:/_history/[^/]+)?/?")
 
 log = logging.getLogger("hub.api")
 
@@ -70,7 +72,7 @@ class Dispatcher:
         format, pretty = negotiate.JSON, False
         try:
             pairs, asked, pretty = _parameters(scope["query_string"])
-            format = negotiate.named(asked) if asked else negotiate.accepted(headers.get("accept", ""))
+            format = self._format(scope, asked, headers.get("accept", ""))
             request = await self._request(scope, receive, headers, pairs, request_id, format, pretty)
             if request.route.interaction in self._on_loop and format == negotiate.JSON and not pretty:
                 answer = self._perform(request)
@@ -85,6 +87,16 @@ class Dispatcher:
             said = f"the hub failed on this request; its log has it under {request_id}"
             answer = exchange.rendered(exchange.of_error(HubError("exception", said)), format, pretty)
         await _send(answer, scope["method"], request_id.encode(), send)
+
+    def _format(self, scope: Scope, asked: str, accept: str) -> str:
+        """The format of the answer; that of a Binary is its own when no FHIR format is asked for (R4 Binary)."""
+        if asked:
+            return negotiate.named(asked)
+        if scope["method"] in _READS and not negotiate.asks_for_fhir(accept):
+            path = scope["path"][len(self._prefix) + 1 :]
+            if _BINARY.fullmatch(path):
+                return negotiate.RAW
+        return negotiate.accepted(accept)
 
     def _perform(self, request: Request) -> Answer:
         answer = self._handlers[request.route.interaction](request)
@@ -107,7 +119,7 @@ class Dispatcher:
         body, kind = b"", negotiate.JSON
         if method in _WITH_BODY:
             body = await self._body(receive, headers)
-            kind, pairs = _content(route.interaction, headers, body, pairs)
+            kind, pairs = _content(route, headers, body, pairs)
         preference = headers.get("prefer")
         return Request(
             method, route, self._root(scope), path, self._databases, pairs, headers, context, body, kind,
@@ -142,12 +154,15 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _content(interaction: str, headers: dict[str, str], body: bytes, pairs: Pairs) -> tuple[str, Pairs]:
+def _content(route: Route, headers: dict[str, str], body: bytes, pairs: Pairs) -> tuple[str, Pairs]:
     """The kind of body, and the parameters with those of a form. HubError("format-unknown") for a form out of place."""
-    form = interaction.startswith("search")
-    if not body and (form or interaction == "operation"):
+    form = route.interaction.startswith("search")
+    if not body and (form or route.interaction == "operation"):
         return negotiate.JSON, pairs
-    kind = negotiate.content(headers.get("content-type", ""))
+    given = headers.get("content-type", "")
+    if route.type == "Binary" and route.interaction in ("create", "update") and not negotiate.asks_for_fhir(given):
+        return negotiate.RAW, pairs
+    kind = negotiate.content(given)
     if form != (kind == negotiate.FORM):
         raise HubError(
             "format-unknown",

@@ -88,14 +88,14 @@ Handler = Callable[[Request], Answer]
 
 
 def rendered(answer: Answer, format: str, pretty: bool) -> Answer:
-    """The answer with its body in one piece, in the format asked for (R4 2.6)."""
+    """The answer with its body in one piece, in the format asked for (R4 2.6), JSON when that was none of FHIR's."""
     body = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
     if body and not answer.media:
         if format == negotiate.XML:
             body = xml.encode(json.decode(body, max_bytes=len(body)))
         elif pretty:
             body = msgspec.json.format(body, indent=2)
-        answer.media = f"{negotiate.MEDIA[format]}; charset=utf-8"
+        answer.media = f"{negotiate.MEDIA.get(format, negotiate.MEDIA[negotiate.JSON])}; charset=utf-8"
     answer.body = [body]
     return answer
 

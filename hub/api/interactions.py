@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from hub.api import bundle, negotiate, subset
+from hub.api import binary, bundle, negotiate, subset
 from hub.api.exchange import Answer, Handler, Pairs, Request, of_resource, version_headers
 from hub.errors import HubError
 from hub.fhir import json, outcome, patch, temporal
@@ -59,6 +59,10 @@ class Interactions:
         headers = version_headers(version)
         if negotiate.not_modified(request.headers, version.version, version.updated):
             return Answer(304, headers=headers)
+        if request.format == negotiate.RAW and not request.pairs:
+            answer = binary.content(self._doors.databases.decode(version), request.headers.get("accept", ""))
+            answer.headers += headers
+            return answer
         if not request.pairs:
             return Answer(200, [version.text], headers)
         _refuse_others(request.pairs, READ_PARAMETERS)
@@ -69,7 +73,7 @@ class Interactions:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def create(self, request: Request) -> Answer:
-        resource = request.resource()
+        resource = _sent(request)
         if resource["resourceType"] != request.route.type:
             raise HubError(
                 "parameter-value",
@@ -87,7 +91,7 @@ class Interactions:
     def update(self, request: Request) -> Answer:
         route, if_match = request.route, negotiate.version_tag(request.headers)
         written = self._doors.ingest.update(
-            request.context, route.type, route.id, request.resource(), if_match=if_match, database=request.database
+            request.context, route.type, route.id, _sent(request), if_match=if_match, database=request.database
         )
         return self.written(request, written)
 
@@ -243,6 +247,11 @@ class Interactions:
         if page.next:
             links.append(("next", _url(place, [(CURSOR, page.next)])))
         return Answer(200, bundle.history(request.root, page.versions, links, page.total))
+
+
+def _sent(request: Request) -> dict[str, Any]:
+    """The resource to be written; the body of a Binary may be its content."""
+    return binary.sent(request) if request.route.type == "Binary" else request.resource()
 
 
 def version_number(text: str, place: str) -> int:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from hub.errors import HubError
 
 JSON, XML = "json", "xml"
+RAW = "raw"
+"""The format of a Binary that is read, or sent, as its content."""
 MEDIA = {JSON: "application/fhir+json", XML: "application/fhir+xml"}
 PATCH_JSON = "application/json-patch+json"
 FORM = "application/x-www-form-urlencoded"
@@ -52,6 +54,19 @@ def accepted(accept: str) -> str:
         said = f"the hub answers in {' or '.join(MEDIA.values())}, FHIR 4.0, not in {accept[:100]!r}"
         raise HubError("not-acceptable", said, "Accept")
     return best or JSON
+
+
+@lru_cache(maxsize=256)
+def asks_for_fhir(accept: str) -> bool:
+    """Whether an Accept header names a FHIR format, as against any or another one."""
+    return any(part.partition(";")[0].strip().lower() in _FORMATS for part in accept.split(","))
+
+
+def accepts(accept: str, media: str) -> bool:
+    """Whether an Accept header lets the content be of this media type (RFC 9110 12.5.1); parameters do not count."""
+    wanted = media.partition(";")[0].strip().lower()
+    ranges = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return not accept or bool({wanted, wanted.partition("/")[0] + "/*", "*/*"} & set(ranges))
 
 
 @lru_cache(maxsize=64)

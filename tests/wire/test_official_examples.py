@@ -60,7 +60,7 @@ def test_all_examples_come_back_unchanged(
     print(f"{store}: {report['read']} read, {report['stored']} stored in {report['seconds']} s")
     print(*(f"rejected {row}" for row in report["rejected"]), sep="\n")
     same = 0
-    with httpx.Client(base_url=process.base, timeout=60) as client:
+    with httpx.Client(base_url=process.base, timeout=60, headers={"Accept": "application/fhir+json"}) as client:
         latest: dict[str, Path] = {}
         for file in sorted(examples.rglob("*.json")):
             value = json.loads(file.read_bytes())
