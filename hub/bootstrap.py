@@ -35,6 +35,7 @@ from hub.services.export import Exports
 from hub.services.healthcards import HealthCards
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
+from hub.services.imports import Imports
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
 from hub.services.query import QueryService
@@ -142,6 +143,10 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         query=query,
         exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),
+        imports=Imports(
+            store, databases, ingest, audit, clock, ids, settings.data / "imports", settings.data / "import-reports",
+            settings.http.max_body_bytes,
+        ),
         subscriptions=Subscriptions(
             store, databases, ingest, parser, Caller(settings.subscriptions.allowed_hosts), clock, fhir_base(settings)
         ),
@@ -209,6 +214,7 @@ def close(doors: Doors) -> None:
     doors.inbox.close()
     doors.subscriptions.close()
     doors.exports.close()
+    doors.imports.close()
     doors.imaging.close()
     doors.audit.close()
     doors.codes.flush()

@@ -67,6 +67,7 @@ class Operations:
             Operation("status", (INSTANCE,), ("Subscription",), BACKPORT + "status", self.subscription_status),
             Operation("events", (INSTANCE,), ("Subscription",), BACKPORT + "events", self.subscription_events),
             Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
+            Operation("import", (SYSTEM,), (), OURS + "import", bulk.import_, reads=False),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
             Operation("ihe-pix", (TYPE,), ("Patient",), PIXM, self.cross_reference),
         ]

@@ -19,6 +19,8 @@ ROUTES: dict[str, dict[str, str]] = {
     "_history": {"GET": "history_system"},
     "_export/I": {"GET": "export_status", "DELETE": "export_delete"},
     "_export/I/F": {"GET": "export_file"},
+    "_import/I": {"GET": "import_status", "DELETE": "import_delete"},
+    "_import/I/F": {"GET": "import_file"},
     "$": {"GET": "operation", "POST": "operation"},
     "T": {
         "GET": "search_type",
@@ -79,7 +81,7 @@ class Router:
                 facts["type"], part = self._type(segment), "T"
             elif place == 1:
                 facts["id"], part = self._id(segment), "I"
-            elif place == 2 and segments[0] == "_export":
+            elif place == 2 and segments[0] in ("_export", "_import"):
                 facts["name"], part = segment, "F"
             elif place == 2 and (segment == "*" or segment in self._types):
                 facts["name"], part = segment, "T"

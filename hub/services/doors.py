@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
+    from hub.services.imports import Imports
     from hub.services.inbox import Inbox
     from hub.services.ingest import Ingest
     from hub.services.query import QueryService
@@ -48,6 +49,7 @@ class Doors:
     inbox: Inbox
     query: QueryService
     exports: Exports
+    imports: Imports
     subscriptions: Subscriptions
     identity: Identity
     imaging: Imaging

@@ -1,39 +1,27 @@
 """Bulk export (HL7 Bulk Data Access 2.0): a snapshot of the system, of patients or of a group as NDJSON files.
 
-An export is a row of the queue ``export`` and a directory of files. It is done by one background thread, with a lease,
-so that one that a crash interrupted is done again from its start; it shows the state after the change number at which
-it was asked for. Finished ones are kept for ``KEPT_HOURS``.
+It shows the state after the change number at which it was asked for.
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hub.audit.record import Audit
-from hub.errors import HubError
 from hub.fhir import temporal
 from hub.search.expression import ALL, NONE, Expression, Query, both, either
 from hub.search.parse import Parser
 from hub.services.compartment import NOT_RECORD, Compartments
 from hub.services.context import Context
+from hub.services.jobs import Jobs
 from hub.store.protocol import Item, Store, Version
 
-QUEUE = "export"
-ACCEPTED, COMPLETE, FAILED, CANCELLED = "accepted", "complete", "failed", "cancelled"
-KEPT_HOURS = 24
-LEASE = 60_000_000
-"""Microseconds after which another process may take over an export whose process died."""
 PAGE = 1000
 OWNERS = 500
 """Owners of compartments asked for at once."""
-
-log = logging.getLogger("hub.export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +40,10 @@ class Scope:
     databases: tuple[str, ...] = ()
 
 
-class Exports:
+class Exports(Jobs):
     """The door for bulk exports."""
+
+    queue = "export"
 
     def __init__(
         self,
@@ -66,19 +56,10 @@ class Exports:
         new_id: Callable[[], str],
         directory: Path,
     ) -> None:
-        self._store = store
         self._parser = parser
         self._compartments = compartments
         self._decide = decide
-        self._audit = audit
-        self._clock = clock
-        self._new_id = new_id
-        self._directory = directory
-        self._wake = threading.Event()
-        self._ending = False
-        self._thread: threading.Thread | None = None
-        if store.item_counts(QUEUE).get(ACCEPTED):
-            self._start()
+        super().__init__(store, audit, clock, new_id, directory)
 
     # --- the door -----------------------------------------------------------------------------------------------------
 
@@ -88,92 +69,17 @@ class Exports:
             self._parser.parse((type,), criteria, strict=True)
         if scope.since:
             self._parser.parse((), [("_lastUpdated", f"ge{scope.since}")], strict=True)
-        now, id = self._clock(), self._new_id()
         data = {
-            "url": url, "at": self._store.last_seq(), "actor": context.actor, "purpose": context.purpose,
-            "level": scope.level, "owners": scope.owners, "types": scope.types, "since": scope.since,
-            "filters": scope.filters, "databases": scope.databases,
+            "url": url, "at": self._store.last_seq(), "level": scope.level, "owners": scope.owners,
+            "types": scope.types, "since": scope.since, "filters": scope.filters, "databases": scope.databases,
         }  # fmt: skip
-        item = Item(QUEUE, id, id, "", ACCEPTED, data, b"", now)
-
-        def work(tx: Any) -> None:
-            tx.enqueue(item)
-            self._audit.write(tx, context, "operation", (), now)
-
-        self._store.write(work)
-        self._start()
-        return id
-
-    def status(self, id: str) -> Item:
-        """The export's row; ``data`` has ``files`` (type, name, count) when it is complete.
-
-        HubError("not-found") when there is none, or it was cancelled, or is too old.
-        """
-        item = self._store.item(QUEUE, id)
-        too_old = self._clock() - KEPT_HOURS * 3_600_000_000
-        if item is None or item.state == CANCELLED or item.created < too_old:
-            raise HubError("not-found", f"there is no export {id[:80]!r}, or no longer")
-        return item
-
-    def cancel(self, id: str) -> None:
-        """Stop it if it is under way, and remove its files."""
-        self.status(id)
-        self._store.write(lambda tx: tx.settle(QUEUE, id, CANCELLED, {}))
-        shutil.rmtree(self._directory / id, ignore_errors=True)
-
-    def file(self, id: str, name: str) -> Path:
-        """One of the files of a complete export. HubError("not-found")."""
-        item = self.status(id)
-        if name not in {row["name"] for row in item.data.get("files", ())}:
-            raise HubError("not-found", f"export {id} has no file {name[:80]!r}")
-        return self._directory / id / name
-
-    def close(self) -> None:
-        """Stop after the page under way; what is not finished is done again at the next start."""
-        self._ending = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        return self.accept(context, data)
 
     # --- the work -----------------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="export", daemon=True)
-            self._thread.start()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while not self._ending:
-            self._wake.clear()
-            for item in self._store.claim(QUEUE, (ACCEPTED,), self._clock(), LEASE):
-                self._export(item)
-                self._wake.set()
-            self._sweep()
-            self._wake.wait(LEASE / 1_000_000)
-
-    def _export(self, item: Item) -> None:
-        folder = self._directory / item.id
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        state, facts = FAILED, dict[str, Any]()
-        try:
-            files = [made for type in self._types(item) if (made := self._write(item, folder, type))]
-        except (HubError, OSError) as error:
-            log.warning("export %s failed: %s", item.id, error)
-            facts["error"] = str(error)
-        else:
-            state, facts = COMPLETE, {"files": files}
-        if self._ending:
-            return
-        if self._state(item.id) != CANCELLED:
-            self._store.write(lambda tx: tx.settle(QUEUE, item.id, state, facts))
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _state(self, id: str) -> str:
-        item = self._store.item(QUEUE, id)
-        return CANCELLED if item is None else item.state
+    def perform(self, item: Item, folder: Path) -> list[dict[str, Any]]:
+        """The files, one a type."""
+        return [made for type in self._types(item) if (made := self._write(item, folder, type))]
 
     def _types(self, item: Item) -> list[str]:
         data = item.data
@@ -209,7 +115,7 @@ class Exports:
         for part in self._parts(data, type):
             query = Query((type,), both(where, part), databases=tuple(data["databases"]), at=data["at"], limit=PAGE)
             after = None
-            while not self._ending and self._state(item.id) != CANCELLED:
+            while not self.stopped(item.id):
                 found = self._store.find(Query(query.types, query.where, (), query.databases, query.at, after, PAGE))
                 yield from (row.version for row in found)
                 if len(found) < PAGE:
@@ -236,15 +142,6 @@ class Exports:
             yield NONE if data["level"] == "group" else self._compartments.within_any("Patient", None, type)
         for start in range(0, len(owners), OWNERS):
             yield self._compartments.within_any("Patient", owners[start : start + OWNERS], type)
-
-    def _sweep(self) -> None:
-        """Remove the files of exports that are too old or cancelled."""
-        if not self._directory.is_dir():
-            return
-        for folder in self._directory.iterdir():
-            item = self._store.item(QUEUE, folder.name)
-            if item is None or self._clock() - item.created > KEPT_HOURS * 3_600_000_000:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def transaction_time(item: Item) -> str:
