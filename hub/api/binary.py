@@ -22,7 +22,7 @@ _MEDIA = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCI
 def sent(request: Request) -> dict[str, Any]:
     """The Binary that a create or update means: the body if it is one, else around the body.
 
-    The header X-Security-Context becomes ``securityContext``.
+    The header X-Security-Context becomes ``securityContext``. HubError("forbidden") for a form of another web site.
     """
     if request.kind in negotiate.MEDIA:
         try:
@@ -31,6 +31,9 @@ def sent(request: Request) -> dict[str, Any]:
             resource = {}
         if resource.get("resourceType") == "Binary":
             return resource
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        # any content type is taken here, so that a browser sends another site's form without asking first
+        raise HubError("forbidden", "a page of another site may not store content here", "Sec-Fetch-Site")
     if not request.body:
         raise HubError("structure", "a Binary without content is sent as a resource", "Content-Type")
     made: dict[str, Any] = {"resourceType": "Binary"}

@@ -65,6 +65,8 @@ def test_json_that_is_no_binary_is_content(client: httpx.Client, content: bytes)
 
 
 def test_what_is_refused(client: httpx.Client) -> None:
+    form = {"Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"}
+    assert client.post("/fhir/Binary", content=b"x", headers=form).status_code == 403
     assert client.post("/fhir/Binary", headers={"Content-Type": "image/png"}).status_code == 400
     assert client.post("/emr/Binary", content=b"x", headers={"Content-Type": "image/png"}).status_code == 422
     assert client.post("/fhir/Patient", content=b"x", headers={"Content-Type": "image/png"}).status_code == 415

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from hub import bootstrap
 from hub.services.doors import Doors
+from hub.services.imports import Imports
+from hub.services.jobs import ACCEPTED, COMPLETE
+from hub.settings import load
+from hub.store.protocol import Item
 
 FHIR = {"Content-Type": "application/fhir+json"}
 NDJSON = "application/fhir+ndjson"
@@ -139,3 +145,21 @@ def test_an_import_is_posted_and_forgotten_when_deleted(client: httpx.Client, do
     status = kicked.headers["content-location"]
     assert client.delete(status).status_code == 202
     assert client.get(status).status_code == 404
+
+
+def test_an_import_that_a_stop_interrupted_is_done_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "imports").mkdir()
+    (tmp_path / "imports" / "some.ndjson").write_bytes(lines(patient("s1"), patient("s2")))
+    doors = bootstrap.build(load(data=tmp_path))
+    data = {"actor": "", "purpose": "", "url": "x", "inputs": [["", "some.ndjson"]], "databases": []}
+    job = Item(Imports.queue, "j", "j", "", ACCEPTED, data, b"", doors.clock())
+    doors.store.write(lambda tx: tx.enqueue(job))
+    bootstrap.close(doors)
+    again = bootstrap.build(load(data=tmp_path))
+    for _ in range(200):
+        if again.imports.status("j").state == COMPLETE:
+            break
+        time.sleep(0.05)
+    found = again.store.read("Patient", "s2")
+    bootstrap.close(again)
+    assert found is not None and found.version == 1
