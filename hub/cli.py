@@ -96,6 +96,7 @@ def serve(
     from hub import bootstrap
 
     running = bootstrap.Running(bootstrap.build(settings))
+    sys.setswitchinterval(0.0005)  # the writer thread gives way in every statement and must not wait long for its turn
     gc.freeze()  # what was built lives as long as the process: collections need not look at it
     sys.stdout.write(ready_line(running) + "\n")
     sys.stdout.flush()

@@ -27,7 +27,8 @@ def _load() -> dict[str, ErrorName]:
     lines = files("hub").joinpath("errors.csv").read_text(encoding="utf-8").splitlines()
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))
     return {
-        row["name"]: ErrorName(row["name"], int(row["http"]), row["issue"], row["retry"], row["inbound"]) for row in rows
+        row["name"]: ErrorName(row["name"], int(row["http"]), row["issue"], row["retry"], row["inbound"])
+        for row in rows
     }
 
 
@@ -43,9 +44,7 @@ class HubError(Exception):
     OperationOutcome.issue objects, when there is more than one.
     """
 
-    def __init__(
-        self, name: str, diagnostics: str, at: str = "", issues: tuple[dict[str, object], ...] = ()
-    ) -> None:
+    def __init__(self, name: str, diagnostics: str, at: str = "", issues: tuple[dict[str, object], ...] = ()) -> None:
         super().__init__(f"{name}: {diagnostics}" + (f" (at {at})" if at else ""))
         self.row = ERRORS[name]
         self.name = name

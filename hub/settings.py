@@ -39,6 +39,7 @@ class Mllp(_Section):
     idle_seconds: float = Field(600.0, gt=0)
     frame_seconds: float = Field(30.0, gt=0)
     max_connections: int = Field(256, ge=1)
+    readers: int = Field(1, ge=0, le=64)
 
 
 class Dicom(_Section):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from adapters.hl7v2 import batch, mllp
 from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
+from adapters.hl7v2.readers import Readers
 from hub.errors import HubError
 from hub.services.doors import Doors
 
@@ -27,7 +28,9 @@ class MllpListener:
         settings = doors.settings
         self.address = (settings.bind, settings.mllp.port)
         self._inbox = doors.inbox
-        self._interpreter = Interpreter(doors.clock, doors.new_id, settings.time_zone, settings.language)
+        made = (doors.clock, doors.new_id, settings.time_zone, settings.language)
+        readers = settings.mllp.readers
+        self._interpreter = Readers(*made, readers) if readers else Interpreter(*made)
         self._inbox.register(CHANNEL, self._interpreter)
         limits = mllp.Limits(
             settings.mllp.max_frame_bytes,
@@ -66,6 +69,8 @@ class MllpListener:
         self._thread.join()
         self._loop.close()
         self._workers.shutdown(wait=True)
+        if isinstance(self._interpreter, Readers):
+            self._interpreter.close()
 
     async def _answer(self, frame: mllp.Frame, peer: str) -> bytes:
         return await self._loop.run_in_executor(self._workers, self._receive, frame, peer)

@@ -30,6 +30,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_PARAMETERS = 1000
+READS = frozenset(
+    "read vread search_type search_system history_instance history_type history_system capabilities".split()
+)
 FILE_PIECE = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _SAFE = (b"x-content-type-options", b"nosniff")
@@ -77,7 +80,8 @@ class Dispatcher:
             if request.route.interaction in self._on_loop and format == negotiate.JSON and not pretty:
                 answer = self._perform(request)
             else:
-                answer = await self._pool.run(self._perform, request, self._settings.request_seconds)
+                run = self._pool.read if request.route.interaction in READS else self._pool.run
+                answer = await run(self._perform, request, self._settings.request_seconds)
         except HubError as error:
             answer = exchange.rendered(exchange.of_error(error), format, pretty)
             if error.name == "method-unknown":

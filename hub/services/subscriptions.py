@@ -184,7 +184,11 @@ class Subscriptions:
 
     def _feed(self) -> bool:
         """Look at the next changes; whether there were any."""
-        if self._store.last_seq() <= self._cursor:
+        last = self._store.last_seq()
+        if last <= self._cursor:
+            return False
+        if not self._known and not self._asked_since(self._cursor):
+            self._cursor = last  # nobody asks for anything: there is nothing to look at
             return False
         changes = self._store.changes(self._cursor, BATCH)
         if not changes:
@@ -213,6 +217,11 @@ class Subscriptions:
             one.events = totals[one.id]
         self._cursor = cursor
         return True
+
+    def _asked_since(self, seq: int) -> bool:
+        """Whether a Subscription changed after that change."""
+        newest = self._store.history(("Subscription",), limit=1)
+        return bool(newest) and newest[0].seq > seq
 
     def _meant(self, version: Version) -> list[Subscriber]:
         """The subscribers whose criteria a change meets."""
