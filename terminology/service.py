@@ -139,6 +139,10 @@ class Terminology:
             cache.keep(cache.sets, canonical, found, MAX_SETS)
         return found
 
+    def is_compiled(self, canonical: str) -> bool:
+        """Whether a value set has been used since the content last changed, so that using it again is quick."""
+        return canonical in self._current().sets
+
     def member(self, canonical: str, system: str, code: str) -> Concept | None:
         """The concept if the value set has it: the shortest way to ask, for bindings. ``system`` "" means any."""
         return self._member(self.value_set(canonical), system, code)[1]

@@ -56,7 +56,7 @@ class Dispatcher:
         pool: Pool,
         settings: Http,
         new_id: Callable[[], str],
-        on_loop: frozenset[str] = frozenset(),
+        on_loop: Callable[[Request], bool] = lambda request: False,
     ) -> None:
         self._prefix = prefix
         self._databases = databases
@@ -77,10 +77,10 @@ class Dispatcher:
             pairs, asked, pretty = _parameters(scope["query_string"])
             format = self._format(scope, asked, headers.get("accept", ""))
             request = await self._request(scope, receive, headers, pairs, request_id, format, pretty)
-            if request.route.interaction in self._on_loop and format == negotiate.JSON and not pretty:
+            if format == negotiate.JSON and not pretty and self._on_loop(request):
                 answer = self._perform(request)
             else:
-                run = self._pool.read if request.route.interaction in READS else self._pool.run
+                run = self._pool.read if reads(request) else self._pool.run
                 answer = await run(self._perform, request, self._settings.request_seconds)
         except HubError as error:
             answer = exchange.rendered(exchange.of_error(error), format, pretty)
@@ -147,6 +147,12 @@ class Dispatcher:
             origin = self._settings.base_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
             root = self._roots[bound] = origin + self._prefix
         return root
+
+
+def reads(request: Request) -> bool:
+    """Whether an interaction only reads; an operation invoked by GET does (R4 3.2.0.2: it may not affect state)."""
+    interaction = request.route.interaction
+    return interaction in READS or (interaction == "operation" and request.method in ("GET", "HEAD"))
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
