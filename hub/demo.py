@@ -90,7 +90,7 @@ def problems(
     status: dict[str, Any], found: list[dict[str, Any]], record: dict[str, Any], manifest: dict[str, Any]
 ) -> list[str]:
     """Where what is there differs from what was sent."""
-    wrong = []
+    wrong = [f"refused: {one}" for one in manifest.get("refused", ())]
     inbox = status["inbox"]
     if inbox["received"]:
         wrong.append(f"{inbox['received']} messages are not settled")

@@ -11,11 +11,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hub.fhir import temporal
 from hub.search.expression import Equals, Match, Query
 from hub.services.context import Context
 from hub.services.ingest import Ingest
 from hub.services.terminology import StoredTerminology, refusal
-from hub.store.protocol import Item, Store, Transaction
+from hub.store.protocol import Item, Store, Transaction, Version
 from terminology import governance
 from terminology.errors import TerminologyError
 from terminology.governance import Decision, Governance, Sighting, Target, WorkItem
@@ -190,7 +191,10 @@ class Codes:
         return item, self.enrich(context, item) if action == "approve" else 0
 
     def enrich(self, context: Context, item: WorkItem) -> int:
-        """Add an approved item's target to every stored resource with its code; how many. May be run again."""
+        """Add an approved item's target to every stored resource with its code, and say so in a Provenance; how many.
+
+        May be run again: what has the target already is not changed and not named again.
+        """
         terminology = self.stored.refresh()
 
         def enriched(resource: Resource) -> Resource:
@@ -203,9 +207,11 @@ class Codes:
                 after = None
                 while page := self._store.find(Query((type,), where, after=after, limit=PAGE)):
                     after = page[-1].key
-                    changed += sum(
-                        self._ingest.change(context, type, found.version.id, enriched).changed for found in page
-                    )
+                    written = [self._ingest.change(context, type, found.version.id, enriched) for found in page]
+                    versions = [one.version for one in written if one.changed and one.version is not None]
+                    changed += len(versions)
+                    if versions:
+                        self._ingest.create(context, _provenance(context, item, versions, self._clock()))
         return changed
 
     def _ledger(self, tx: Transaction | None) -> QueueLedger:
@@ -232,6 +238,19 @@ def _standardised(terminology: Terminology, resource: Resource, context: Context
             resource = {**resource, row["element"]: {**(concept or {}), "coding": [*codings, *targets]}}
         flag = flag or (bool(sightings) and not targets)
     return (governance.flagged(resource) if flag else resource), sightings
+
+
+def _provenance(context: Context, item: WorkItem, versions: list[Version], now: int) -> Resource:
+    """Which versions gained a coding, by whose approval, from which local code (R4 Provenance)."""
+    operation = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
+    return {
+        "resourceType": "Provenance",
+        "target": [{"reference": f"{one.type}/{one.id}/_history/{one.version}"} for one in versions],
+        "recorded": temporal.instant(now),
+        "activity": {"coding": [{"system": operation, "code": "UPDATE"}], "text": "local code mapped and approved"},
+        "agent": [{"who": {"display": context.actor or "region"}}],
+        "entity": [{"role": "source", "what": {"display": f"{item.system}|{item.code}"}}],
+    }
 
 
 def _sighting(resource: Resource, domain: str, coding: Resource, context: Context) -> Sighting:

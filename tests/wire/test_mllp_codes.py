@@ -13,6 +13,7 @@ from adapters.hl7v2 import listener
 from adapters.hl7v2.mllp import wrap
 from hub import bootstrap
 from hub.fhir import json
+from hub.search.expression import Equals, Match, Query
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.settings import load
@@ -77,6 +78,11 @@ def test_from_the_wire_to_the_approved_code(doors: Doors) -> None:
         assert UNMAPPED not in after["meta"].get("tag", [])
         history = doors.store.history(("Observation",), str(after["id"]))
         assert [version.version for version in history] == [2, 1]
+        about = Match("target", Equals(f"Observation/{after['id']}"))
+        found = [json.decode(row.version.text) for row in doors.store.find(Query(("Provenance",), about))]
+        (why,) = [one for one in found if one.get("activity", {}).get("text") == "local code mapped and approved"]
+        assert why["target"] == [{"reference": f"Observation/{after['id']}/_history/2"}]
+        assert why["agent"] == [{"who": {"display": "wang"}}]
         assert b"MSA|AA|C2" in send(mllp.address, ORU.replace("|C1|", "|C2|").replace("F1", "F2"))
         assert "0815" not in {item.code for item in doors.codes.work_list()}
     finally:
