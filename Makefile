@@ -29,7 +29,7 @@ test: .venv/dev ## all tests that finish in minutes; says what it skipped
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist worksteal $(ARGS)
 
 soak: .venv/dev ## the long campaigns: crash, fuzz, official examples
-	$(BIN)/python -m pytest -m soak --timeout 5400 $(ARGS)
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest -m soak --timeout 5400 $(ARGS)
 
 check: .venv/dev ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

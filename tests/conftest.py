@@ -7,10 +7,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
 from hub.store.mongo import MongoStore
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))  # make soak sets random
 
 pytest_plugins = ["tests.mongod", "tests.running"]
 
