@@ -37,6 +37,11 @@ class Literal(str):
     """A JSON number as it is written."""
 
 
+def first_version(reference: str) -> str:
+    """Of a Subscription what was sent is version 1: the server answers it by setting its status (R4 3.3.2)."""
+    return "/_history/1" if reference.startswith("Subscription/") else ""
+
+
 def tokens(text: bytes) -> Any:
     """The resource with numbers as written, without id and meta."""
     value = json.loads(text, parse_float=Literal, parse_int=Literal)
@@ -67,7 +72,7 @@ def test_all_examples_come_back_unchanged(
             if isinstance(value, dict) and "resourceType" in value and str(file) not in rejected:
                 latest[f"{value['resourceType']}/{value['id']}"] = file
         for reference, file in latest.items():
-            answer = client.get(f"/fhir/{reference}")
+            answer = client.get(f"/fhir/{reference}{first_version(reference)}")
             assert answer.status_code == 200, reference
             assert tokens(answer.content) == tokens(file.read_bytes().removeprefix(b"\xef\xbb\xbf")), reference
             same += 1
