@@ -94,7 +94,7 @@ def load(
 ) -> LoadedSystem:
     """Load a release from the user's files, going on with a load that was broken off. Returns it, ready.
 
-    ``kind`` is one of KINDS; ``progress`` hears the step and the rows done so far. TerminologyError("not-found",
+    ``kind`` is one of KINDS; ``progress`` hears the step and the rows of this run. TerminologyError("not-found",
     "invalid") if files are missing or wrong, "conflict" while another process loads the same.
     """
     if kind not in KINDS:
