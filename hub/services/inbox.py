@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hub.errors import HubError
+from hub.services.amend import Statement
 from hub.services.codes import Codes
 from hub.services.context import Context
 from hub.services.ingest import Ingest, Submitted
@@ -52,7 +53,7 @@ class Inbound:
 class Interpretation:
     """What an adapter makes of a message: a transaction Bundle (None: nothing to store), its kind, facts to show.
 
-    The fact ``cleared`` names elements the message deletes: ``Type/id`` -> element names.
+    The facts ``event_time``, ``authority``, ``cleared`` and ``restores`` are a ``hub.services.amend.Statement``.
     """
 
     bundle: dict[str, Any] | None
@@ -222,7 +223,7 @@ class Inbox:
             door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id
         )
         bundle, unmapped = self._codes.standardised(interpretation.bundle or {"entry": []}, context)
-        self._ingest.submit(bundle, context, cleared=interpretation.facts.get("cleared"), then=settle)
+        self._ingest.submit(bundle, context, statement=Statement.of(interpretation.facts), then=settle)
         return answer
 
     def _refuse(self, inbound: Inbound, interpreter: Interpreter, error: HubError) -> bytes:

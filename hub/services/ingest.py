@@ -7,8 +7,9 @@ conditional interaction stays single under concurrent callers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from hub.audit.record import Audit
@@ -17,11 +18,15 @@ from hub.errors import ERRORS, HubError
 from hub.mpi.link import Linker
 from hub.search.expression import Query
 from hub.search.parse import Parser
+from hub.services.amend import Statement, stamped
+from hub.services.amend import amend as amended
 from hub.services.context import Context
 from hub.store.protocol import Store, Transaction, Version
 
 Resource = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
+MAX_LOOKED_BACK = 200
+"""So many versions are looked through for an event that is cancelled."""
 
 
 class Validator(Protocol):
@@ -78,14 +83,14 @@ class Ingest:
         context: Context,
         *,
         amend: bool = True,
-        cleared: Mapping[str, Sequence[str]] | None = None,
+        statement: Statement | None = None,
         then: Callable[[Transaction, Submitted], None] | None = None,
     ) -> Submitted:
         """Store the resources of a Bundle whose ids and references are final (deterministic), as one unit.
 
-        With ``amend`` an element that a resource does not have stays as stored: an HL7 v2 message that is silent about
-        a field does not delete it (HL7 v2.5.1 2.5.3.1), but one that says ``""`` does: ``cleared`` names those elements
-        by ``Type/id``. ``then`` runs inside the same unit. HubError for the first invalid resource.
+        With ``amend`` an element that a resource does not have stays as stored, and ``statement`` says what may change:
+        who is the authority for it, when it happened, what is deleted or restored (``hub.services.amend``). ``then``
+        runs inside the same unit. HubError for the first invalid resource.
         """
         resources = [entry["resource"] for entry in bundle.get("entry", ())]
         for resource in resources:
@@ -96,10 +101,10 @@ class Ingest:
             changed = 0
             references: list[str] = []
             for resource in resources:
-                whole = self._amended(tx, resource, cleared or {}) if amend else resource
-                version, new = self._put(tx, whole, context, now, method="PUT")
-                references.append(f"{version.type}/{version.id}")
-                changed += new
+                references.append(f"{resource['resourceType']}/{resource['id']}")
+                whole = self._amended(tx, resource, statement or Statement()) if amend else resource
+                if whole is not None:
+                    changed += self._put(tx, whole, context, now, method="PUT")[1]
             submitted = Submitted(tuple(references), changed)
             self._audit.write(tx, context, "submit", submitted.references, now)
             if then is not None:
@@ -108,14 +113,23 @@ class Ingest:
 
         return self._store.write(work)
 
-    def _amended(self, tx: Transaction, resource: Resource, cleared: Mapping[str, Sequence[str]]) -> Resource:
+    def _amended(self, tx: Transaction, resource: Resource, statement: Statement) -> Resource | None:
+        """What is to be stored for a resource of a message; None when nothing of it is new."""
         current = tx.read(resource["resourceType"], resource["id"])
         if current is None or current.deleted:
-            return resource
-        stored = self._databases.decode(current)
-        gone = cleared.get(f"{current.type}/{current.id}", ())
-        silent = {name: value for name, value in stored.items() if name not in resource and name not in gone}
-        return {**resource, **silent} if silent else resource
+            return stamped(resource, statement)
+        before = partial(self._before, tx, current)
+        return amended(self._databases.decode(current), resource, statement, before)
+
+    def _before(self, tx: Transaction, current: Version, events: Sequence[str]) -> Resource | None:
+        """A resource as it was before the newest of these inbound events (``ADT^A03``) changed it."""
+        for number in range(current.version, max(1, current.version - MAX_LOOKED_BACK), -1):
+            version = tx.vread(current.type, current.id, number)
+            item = tx.item("inbox", version.origin) if version is not None else None
+            if item is not None and item.data.get("kind") in events:
+                earlier = tx.vread(current.type, current.id, number - 1)
+                return self._databases.decode(earlier) if earlier is not None and not earlier.deleted else None
+        return None
 
     def validate(self, resource: Resource) -> None:
         """Refuse a resource that base R4 does not allow: HubError with every finding."""

@@ -11,6 +11,7 @@ import pytest
 
 from hub import bootstrap
 from hub.errors import HubError
+from hub.services.amend import Statement
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.inbox import QUEUE, Inbound, Inbox, Interpretation, Settled
@@ -194,7 +195,7 @@ def test_what_a_message_clears_is_deleted(doors: Doors) -> None:
     context = Context(door="hl7v2", actor="HIS")
     doors.ingest.submit({"resourceType": "Bundle", "entry": [{"resource": full}]}, context)
     thin = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient", "id": "p1"}}]}
-    doors.ingest.submit(thin, context, cleared={"Patient/p1": ["birthDate"]})
+    doors.ingest.submit(thin, context, statement=Statement(cleared={"Patient/p1": ["birthDate"]}))
     version = doors.store.read("Patient", "p1")
     assert version is not None
     stored = doors.databases.decode(version)
