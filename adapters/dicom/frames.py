@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from typing import Any
 
 from pydicom.encaps import generate_frames
 
 from adapters.dicom import dataset
+from adapters.dicom.pixels import Picture
 from hub.errors import HubError
 from hub.services.imaging_index import Row, text
 
@@ -37,13 +40,57 @@ def numbers(listed: str) -> list[int]:
 
 def frames(row: Row, file: bytes, wanted: Sequence[int]) -> tuple[str, list[bytes]]:
     """Media type, and the bytes of each wanted frame. HubError("not-found") for one that the instance does not have."""
+    return _split(row, _data(row, file), wanted)
+
+
+def picture(row: Row, file: bytes, number: int) -> Picture:
+    """A frame and what is needed to show it. HubError as ``frames``."""
+    data = _data(row, file)
+    _, (frame,) = _split(row, data, [number])
+    attributes = {tag: element for tag, element in row["attributes"].items() if tag[:2] == "60" or tag[:4] == "0028"}
+    shared, each = (row["attributes"].get(tag, {}).get("Value") or [] for tag in ("52009229", "52009230"))
+    for groups in (*shared[:1], *each[number - 1 : number]):
+        for element in (groups or {}).values():
+            for macro in element.get("Value") or [] if element.get("vr") == "SQ" else []:
+                attributes |= {tag: found for tag, found in (macro or {}).items() if tag[:4] == "0028"}
+    attributes = _resolved(attributes, data, row["transferSyntax"] == dataset.BIG_ENDIAN)
+    place = row["pixel"][0]
+    if data[place : place + 4] in (b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0"):
+        attributes["pixel"] = {"vr": "OF" if data[place + 2] == 8 else "OD"}
+    return Picture(row["transferSyntax"], frame, attributes)
+
+
+def _resolved(attributes: dict[str, Any], data: bytes, swap: bool) -> dict[str, Any]:
+    """The attributes with their binary values as bytes."""
+    found = {}
+    for tag, element in attributes.items():
+        raw = None
+        if "BulkDataURI" in element:
+            offset, _, length = element["BulkDataURI"].rpartition("/")[2].partition("-")
+            raw = data[int(offset) : int(offset) + int(length)] if length.isdecimal() else None
+        elif "InlineBinary" in element:
+            raw = base64.b64decode(element["InlineBinary"])
+        if raw is not None:
+            found[tag] = {"vr": element["vr"], "bytes": _swapped(raw, 2) if swap and element["vr"] == "OW" else raw}
+        elif element.get("vr") == "SQ":
+            items = [_resolved(item or {}, data, swap) for item in element.get("Value") or []]
+            found[tag] = {"vr": "SQ", "Value": items}
+        else:
+            found[tag] = element
+    return found
+
+
+def _data(row: Row, file: bytes) -> bytes:
+    """The data set, inflated if it was deflated. HubError("not-found") when it has no pixel data."""
     if "pixel" not in row:
         raise HubError("not-found", "the instance has no pixel data")
     data = file[row["header"] :]
+    return dataset.inflate(data) if row["transferSyntax"] == dataset.DEFLATED else data
+
+
+def _split(row: Row, data: bytes, wanted: Sequence[int]) -> tuple[str, list[bytes]]:
     syntax = row["transferSyntax"]
-    if syntax == dataset.DEFLATED:
-        data = dataset.inflate(data)
-    _, offset, length = row["pixel"]
+    element, offset, length = row["pixel"]
     count = _number(row, "00280008", 1)
     if max(wanted) > count:
         raise HubError("not-found", f"the instance has {count} frames", "frames")
@@ -56,23 +103,36 @@ def frames(row: Row, file: bytes, wanted: Sequence[int]) -> tuple[str, list[byte
         if max(wanted) > len(found):
             raise HubError("not-found", f"the pixel data has {len(found)} frames", "frames")
         return f"{kind}; transfer-syntax={syntax}", [found[number - 1] for number in wanted]
-    return "application/octet-stream", [_native(row, data[offset : offset + length], number) for number in wanted]
+    pixels = data[offset : offset + length]
+    words = data[element + 4 : element + 6] == b"OW"
+    return "application/octet-stream", [_native(row, pixels, number, words) for number in wanted]
 
 
-def _native(row: Row, pixels: bytes, number: int) -> bytes:
+def _native(row: Row, pixels: bytes, number: int, words: bool) -> bytes:
     """One frame of native pixel data, in little endian."""
-    allocated = _number(row, "00280100", 8)
-    bits = _number(row, "00280010", 0) * _number(row, "00280011", 0) * _number(row, "00280002", 1) * allocated
+    allocated, samples = _number(row, "00280100", 8), _number(row, "00280002", 1)
+    if text(row["attributes"], "00280004").upper() == "YBR_FULL_422":
+        samples = 2  # two pixels share their chrominance (PS3.3 C.7.6.3.1.2)
+    bits = _number(row, "00280010", 0) * _number(row, "00280011", 0) * samples * allocated
     start, end = (number - 1) * bits, number * bits
     if end > len(pixels) * 8 or not bits:
         raise HubError("not-found", f"the pixel data ends before frame {number}", "frames")
+    swap = row["transferSyntax"] == dataset.BIG_ENDIAN
+    if swap and words and allocated <= 8:
+        pixels = _swapped(pixels, 2)
     if bits % 8:
         whole = int.from_bytes(pixels[start // 8 : (end + 7) // 8], "little") >> start % 8
         return (whole & ((1 << bits) - 1)).to_bytes((bits + 7) // 8, "little")
-    frame = bytearray(pixels[start // 8 : end // 8])
-    if row["transferSyntax"] == dataset.BIG_ENDIAN and allocated == 16:
-        frame[0::2], frame[1::2] = frame[1::2], frame[0::2]
-    return bytes(frame)
+    frame = pixels[start // 8 : end // 8]
+    return _swapped(frame, allocated // 8) if swap and allocated > 8 else frame
+
+
+def _swapped(data: bytes, size: int) -> bytes:
+    """Words of this many bytes in the other byte order."""
+    out = bytearray(data[: len(data) // size * size])
+    for place in range(size):
+        out[place::size] = data[size - 1 - place : len(out) : size]
+    return bytes(out)
 
 
 def _number(row: Row, tag: str, default: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from adapters.dicom import frames, multipart, query, stow, study
+from adapters.dicom import frames, multipart, query, render, stow, study, worker
 from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS
 from hub.errors import HubError
 from hub.services.context import Context
@@ -25,10 +24,6 @@ from hub.services.imaging import MAX_INSTANCES, Imaging
 from hub.services.imaging_index import ATTRIBUTES, Level, Row
 
 PREFIX = "/dicom-web"
-RENDERS = all(find_spec(name) for name in ("numpy", "PIL"))
-"""Rendered resources need decoders that an archive can do without."""
-if RENDERS:
-    from adapters.dicom import render
 THUMBNAIL = (128, 128)
 MAX_RESULTS = 10_000
 CONTROLS = frozenset(("limit", "offset", "includefield", "fuzzymatching", "accept"))
@@ -53,10 +48,9 @@ def create(doors: Doors) -> tuple[str, ASGIApp]:
         routes.append(Route(path + "/metadata", web.metadata, methods=["GET"]))
     routes.append(Route(one + "/bulkdata/{place}", web.bulk_data, methods=["GET"]))
     routes.append(Route(one + "/frames/{frames}", web.frames, methods=["GET"]))
-    if RENDERS:
-        routes.append(Route(one + "/rendered", web.rendered, methods=["GET"]))
-        routes.append(Route(one + "/frames/{frames}/rendered", web.rendered, methods=["GET"]))
-        routes += [Route(path + "/thumbnail", web.thumbnail, methods=["GET"]) for path in (whole, series, one)]
+    routes.append(Route(one + "/rendered", web.rendered, methods=["GET"]))
+    routes.append(Route(one + "/frames/{frames}/rendered", web.rendered, methods=["GET"]))
+    routes += [Route(path + "/thumbnail", web.thumbnail, methods=["GET"]) for path in (whole, series, one)]
     routes += [Route(path, web.store, methods=["POST"]) for path in ("/studies", whole)]
     application = Starlette(routes=routes, exception_handlers={HubError: _refuse})
     return PREFIX, application
@@ -82,7 +76,6 @@ class Web:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._imaging: Imaging = doors.imaging
-        self._renderer = render.Renderer() if RENDERS else None
         self._base_url = doors.settings.http.base_url.rstrip("/")
 
     def _context(self, request: Request) -> Context:
@@ -215,8 +208,8 @@ class Web:
         media = next((name for name in names if name in render.FORMATS), "image/jpeg")
         if not {media, "*/*", "image/*"}.intersection(names):
             raise HubError("not-acceptable", f"rendered resources can be had as {', '.join(render.FORMATS)}")
-        assert self._renderer is not None
-        image = self._renderer.render(self._imaging.file(row), render.view(frame, media, parameters))
+        view = render.view(media, parameters)
+        image = worker.run(render.draw, frames.picture(row, self._imaging.file(row), frame), view)
         return Response(image, media_type=media, headers=HEADERS)
 
     # --- STOW-RS (PS3.18 10.5) ----------------------------------------------------------------------------------------

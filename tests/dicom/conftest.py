@@ -14,11 +14,12 @@ import httpx
 import pydicom
 import pytest
 
-from adapters.dicom import dataset, part10, scp, web
+from adapters.dicom import dataset, instance, part10, scp, web
 from adapters.dicom.ul import dimse, pdu
 from adapters.dicom.ul.association import Association
 from hub import bootstrap
 from hub.services.doors import Doors
+from hub.services.imaging_index import Row
 from hub.settings import Settings
 
 FILES = Path(pydicom.__file__).parent / "data"
@@ -122,17 +123,23 @@ def shipped() -> list[Path]:
     return [path for path in paths if path.read_bytes()[128:132] == b"DICM"]
 
 
-def image(
-    instance: str = "1.2.3.1", *, study: str = "1.2.3", series: str = "1.2.3.0", **attributes: Any
-) -> part10.File:
+def image(uid: str = "1.2.3.1", *, study: str = "1.2.3", series: str = "1.2.3.0", **attributes: Any) -> part10.File:
     """A small CT image; further attributes by keyword."""
     ds = pydicom.Dataset()
     ds.SOPClassUID = pydicom.uid.CTImageStorage
-    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = instance, study, series
+    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = uid, study, series
     ds.PatientID, ds.PatientName, ds.Modality = "10001", "Zhang^San", "CT"
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
     raw = pydicom.filebase.DicomBytesIO()
     raw.is_little_endian, raw.is_implicit_VR = True, False
     pydicom.filewriter.write_dataset(raw, ds)
-    return part10.File(ds.SOPClassUID, instance, dataset.EXPLICIT, raw.getvalue())
+    return part10.File(ds.SOPClassUID, uid, dataset.EXPLICIT, raw.getvalue())
+
+
+def row(path: Path) -> tuple[Row, bytes]:
+    """The index row of a file and the file as the hub keeps it."""
+    file = part10.split(path.read_bytes())
+    read, _ = instance.read(file.data, file.sop_class, file.sop_instance, file.transfer_syntax, "TEST_CT")
+    facts = {"transferSyntax": read.transfer_syntax, "header": read.header, "attributes": read.attributes}
+    return facts | read.facts, read.file
