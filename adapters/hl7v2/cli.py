@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from adapters.hl7v2 import conformance
 from adapters.hl7v2.check import Hl7v2Checker
 from adapters.hl7v2.interpret import ENVELOPE, bundle_of, engine, translate
 from adapters.hl7v2.message import Message, parse
 from adapters.hl7v2.profile import load
+from adapters.hl7v2.profile.check import check as conforms
 from adapters.mapping import check
 from hub.errors import HubError
 from hub.fhir import json as fhir_json
@@ -26,6 +26,7 @@ console = Console()
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A file with one message.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+Profile = Annotated[Path | None, typer.Option(exists=True, help="A NIST/IGAMT folder or an HL7v2xStaticDef file.")]
 Zone = Annotated[str, typer.Option(help="Time zone of times without an offset.")]
 
 
@@ -62,7 +63,7 @@ def parse_file(file: File, as_json: Json = False) -> None:
 @hl7.command()
 def validate(
     file: File,
-    profile: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="A NIST/IGAMT folder.")] = None,
+    profile: Profile = None,
     as_json: Json = False,
     zone: Zone = "Asia/Shanghai",
     language: str = "zh",
@@ -72,7 +73,7 @@ def validate(
         report = Hl7v2Checker(zone).check(file.read_bytes())
     else:
         message = _read(file)
-        report = Report(f"HL7 v{message.version} {message.kind}", tuple(conformance.check(message, load(profile))))
+        report = Report(f"HL7 v{message.version} {message.kind}", tuple(conforms(message, load(profile))))
     if as_json:
         typer.echo(json.dumps(report.json(), ensure_ascii=False, indent=2))
     else:
