@@ -29,6 +29,7 @@ from hub.search.parse import Parser
 from hub.services.check import Checks, FhirChecker
 from hub.services.codes import Codes
 from hub.services.compartment import Compartments
+from hub.services.demographics import Demographics
 from hub.services.doors import Doors
 from hub.services.endpoint import Caller
 from hub.services.export import Exports
@@ -38,6 +39,7 @@ from hub.services.imaging import Imaging
 from hub.services.imports import Imports
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
+from hub.services.messaging import Messages
 from hub.services.query import QueryService
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
@@ -127,6 +129,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     query = QueryService(
         store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
+    transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
     doors = Doors(
         settings=settings,
         data=settings.data,
@@ -139,7 +142,8 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         databases=databases,
         audit=audit,
         ingest=ingest,
-        transactions=Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries),
+        transactions=transactions,
+        messages=Messages(transactions, clock, ids, fhir_base(settings)),
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         query=query,
         exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),
@@ -157,6 +161,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         subscriptions=Subscriptions(
             store, databases, ingest, parser, Caller(settings.subscriptions.allowed_hosts), clock, fhir_base(settings)
         ),
+        demographics=Demographics(store, databases, linker, parser, audit, clock, ids),
         identity=Identity(store, databases, linker, cards, clock),
         imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
         cards=cards,

@@ -126,7 +126,7 @@ def build(
     if error is not None:
         if version < (2, 5):
             lines[1] += [header.delimiters.quote(_sentence(error)), "", "", _condition_code(error, header, version)]
-        lines += _errors(header, error, version, language, codec)
+        lines += errors(header, error, version, language, codec)
     text = "".join(header.delimiters.field.join(_trimmed(line)) + "\r" for line in lines)
     return text.encode(codec, "replace" if codec == "ascii" else "surrogateescape")
 
@@ -174,7 +174,7 @@ def _condition_code(error: HubError, header: Segment, version: tuple[int, ...]) 
     return header.delimiters.component.join([number, CONDITIONS[number], "HL70357"])
 
 
-def _errors(header: Segment, error: HubError, version: tuple[int, ...], language: str, codec: str) -> list[list[str]]:
+def errors(header: Segment, error: HubError, version: tuple[int, ...], language: str, codec: str) -> list[list[str]]:
     places = [(error.at, error.diagnostics)]
     for issue in error.issues[1:MAX_ERRORS]:
         expression = issue.get("expression") or [""]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from adapters.hl7v2 import batch, mllp
 from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
+from adapters.hl7v2.query import Queries
 from adapters.hl7v2.readers import Readers
 from hub.errors import HubError
 from hub.services.doors import Doors
@@ -31,6 +32,7 @@ class MllpListener:
         made = (doors.clock, doors.new_id, settings.time_zone, settings.language)
         readers = settings.mllp.readers
         self._interpreter = Readers(*made, readers) if readers else Interpreter(*made)
+        self._queries = Queries(doors.demographics, *made)
         self._inbox.register(CHANNEL, self._interpreter)
         limits = mllp.Limits(
             settings.mllp.max_frame_bytes,
@@ -88,6 +90,8 @@ class MllpListener:
     def _message(self, raw: bytes, peer: str) -> bytes:
         """Through the inbox; when the inbox cannot take the message, a refusal that keeps nothing."""
         header, codec = header_of(raw)
+        if self._queries.serves(header):
+            return self._queries.answer(raw, peer)
         try:
             return self._inbox.receive(
                 channel=CHANNEL,

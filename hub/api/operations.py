@@ -24,6 +24,7 @@ Resource = dict[str, Any]
 IPS = "http://hl7.org/fhir/uv/ips/OperationDefinition/"
 BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 PIXM = "https://profiles.ihe.net/ITI/PIXm/OperationDefinition/IHE.PIXm.pix"
+PROCESS = "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message"
 BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/"
 OURS = "https://region-hub.example/fhir/OperationDefinition/"
 SYSTEM, TYPE, INSTANCE = "system", "type", "instance"
@@ -69,6 +70,7 @@ class Operations:
             Operation("export", (SYSTEM, TYPE, INSTANCE), ("Patient", "Group"), BULK + "export", bulk.export),
             Operation("import", (SYSTEM,), (), OURS + "import", bulk.import_, reads=False),
             Operation("match", (TYPE,), ("Patient",), core + "Patient-match", self.match),
+            Operation("process-message", (SYSTEM,), (), PROCESS, self.process_message, reads=False),
             Operation("ihe-pix", (TYPE,), ("Patient",), PIXM, self.cross_reference),
         ]
         terms = TerminologyOperations(doors)
@@ -124,13 +126,31 @@ class Operations:
         return of_resource(200, bundle)
 
     def cross_reference(self, request: Request) -> Answer:
-        """$ihe-pix: the other identifiers of the person who carries one (IHE PIXm ITI-83)."""
+        """$ihe-pix: the other identifiers, and the Patients, of the person who carries one (IHE PIXm ITI-83)."""
         given = arguments(request)
         sources = given.get("sourceIdentifier", [])
         if len(sources) != 1:
             raise HubError("required", "$ihe-pix needs one sourceIdentifier=system|value", "sourceIdentifier")
-        targets = tuple(target for target in given.get("targetSystem", []) if target != "*")
-        return of_resource(200, self._doors.identity.cross_reference(sources[0], targets))
+        system, _, value = sources[0].rpartition("|")
+        if not (system and value):
+            raise HubError("parameter-value", "$ihe-pix needs one sourceIdentifier=system|value", "sourceIdentifier")
+        targets = [target for target in given.get("targetSystem", []) if target != "*"]
+        found, patients = self._doors.demographics.corresponding(request.context, system, value, targets)
+        rows: list[Resource] = [
+            {"name": "targetIdentifier", "valueIdentifier": {"system": one["system"], "value": one["value"]}}
+            for one in found
+        ]
+        rows += [{"name": "targetId", "valueReference": {"reference": patient}} for patient in patients]
+        parameters = {"resourceType": "Parameters", **({"parameter": rows} if rows else {})}
+        return of_resource(200, parameters)
+
+    def process_message(self, request: Request) -> Answer:
+        """$process-message: the Mobile Patient Identity Feed (R4 MessageHeader-process-message; IHE PMIR ITI-93)."""
+        given = request.resource()
+        message = parameter(given, "content") if given["resourceType"] == "Parameters" else given
+        if not isinstance(message, dict):
+            raise HubError("required", "$process-message needs a message Bundle", "Parameters.parameter")
+        return of_resource(200, self._doors.messages.process(request.context, message))
 
     def meta(self, request: Request) -> Answer:
         """$meta: profiles, tags and security labels of a resource (R4 Resource-meta)."""

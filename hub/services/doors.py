@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.search.parameters import Registry
     from hub.services.check import Checks
     from hub.services.codes import Codes
+    from hub.services.demographics import Demographics
     from hub.services.export import Exports
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hub.services.imports import Imports
     from hub.services.inbox import Inbox
     from hub.services.ingest import Ingest
+    from hub.services.messaging import Messages
     from hub.services.query import QueryService
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
@@ -47,11 +49,13 @@ class Doors:
     ingest: Ingest
     transactions: Transactions
     inbox: Inbox
+    messages: Messages
     query: QueryService
     exports: Exports
     imports: Imports
     subscriptions: Subscriptions
     identity: Identity
+    demographics: Demographics
     imaging: Imaging
     cards: HealthCards
     validator: Validator

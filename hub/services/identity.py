@@ -205,43 +205,6 @@ class Identity:
             sources.hospitals[system] = known.get("responsible") or known.get("name") or short
         return sources.hospitals[system]
 
-    # --- cross-references ---------------------------------------------------------------------------------------------
-
-    def cross_reference(self, source: str, targets: tuple[str, ...]) -> Resource:
-        """The identifiers and Patients of the person who carries ``source`` (``system|value``), as Parameters.
-
-        IHE PIXm ITI-83: ``targets`` narrows the identifier systems; the source itself is not repeated.
-        HubError("parameter-value") without a system, HubError("not-found") when nobody carries it.
-        """
-        system, bar, value = source.rpartition("|")
-        if not bar or not system or not value:
-            raise HubError("parameter-value", "write sourceIdentifier as system|value", "sourceIdentifier")
-        forms = tuple(dict.fromkeys((value, *self._normal_forms(value))))
-        persons = self._persons(("Person", "Patient"), Match("identifier", In(forms, system)))
-        if not persons:
-            raise HubError("not-found", "sourceIdentifier Patient Identifier not found", "sourceIdentifier")
-        rows: dict[tuple[str, str], Resource] = {}
-        for person in persons:
-            rows |= self._referenced(person, targets)
-        rows = {key: row for key, row in rows.items() if key[0] != system or key[1] not in forms}
-        return {"resourceType": "Parameters", "parameter": list(rows.values())}
-
-    def _referenced(self, person: Resource, targets: tuple[str, ...]) -> dict[tuple[str, str], Resource]:
-        patients = [one for one in self._patients(golden.links(person)) if not _is_replaced(one)]
-        found: dict[tuple[str, str], Resource] = {}
-        for resource in (person, *patients):
-            for identifier in resource.get("identifier", ()):
-                system, value = golden.pair(identifier)
-                if system and value and (not targets or system in targets) and identifier.get("use") != "old":
-                    shown = {"system": system, "value": value}
-                    found.setdefault((system, value), {"name": "targetIdentifier", "valueIdentifier": shown})
-        for patient in patients:
-            systems = {golden.pair(identifier)[0] for identifier in patient.get("identifier", ())}
-            if not targets or systems.intersection(targets):
-                reference = f"Patient/{patient['id']}"
-                found[reference, ""] = {"name": "targetId", "valueReference": {"reference": reference}}
-        return found
-
     # --- the index itself -------------------------------------------------------------------------------------------
 
     def explain(self, a: str, b: str) -> Resource:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from hub.errors import HubError
 from hub.fhir import json, temporal
+from hub.services.messaging import feed
 from hub.store.protocol import Version
 
 Resource = dict[str, Any]
@@ -19,6 +20,7 @@ _BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/b
 _HEADER = re.compile(r"([A-Za-z0-9-]{1,64}): ?([\x20-\x7e]{0,2000})")
 _OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"})
 MAX_BATCH = 100
+MESSAGE = "message"
 
 Criteria = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -27,8 +29,9 @@ Criteria = tuple[str, tuple[tuple[str, str], ...]]
 class Plan:
     """A Subscription understood: which changes, where to, and in what form.
 
-    ``content`` is "" for R4 (the resource itself, or nothing when there is no payload type), else empty, id-only or
-    full-resource. ``heartbeat`` is in seconds, 0 for none.
+    ``content`` is "" for R4 (the resource itself, or nothing when there is no payload type), empty, id-only or
+    full-resource for a topic, message for a feed of Patients (IHE PMIR ITI-93, ITI-94).
+    ``heartbeat`` is in seconds, 0 for none.
     """
 
     criteria: tuple[Criteria, ...]
@@ -39,17 +42,27 @@ class Plan:
     batch: int = 1
     heartbeat: int = 0
 
+    @property
+    def topical(self) -> bool:
+        """Whether notifications are those of a topic, with a handshake before the first."""
+        return self.content not in ("", MESSAGE)
+
 
 def plan(subscription: Resource) -> Plan:
     """What a Subscription asks for. HubError, located, for what is not offered."""
     channel = subscription.get("channel", {})
-    if channel.get("type") != "rest-hook":
-        raise HubError("value", "the channel rest-hook is offered", "Subscription.channel.type")
+    kind = channel.get("type")
+    if kind not in ("rest-hook", "message"):
+        raise HubError("value", "the channels rest-hook and message are offered", "Subscription.channel.type")
     payload = channel.get("payload", "")
     if payload not in ("", "application/fhir+json", "application/json"):
         raise HubError("value", "the payload application/fhir+json is offered", "Subscription.channel.payload")
     endpoint, headers = channel.get("endpoint", ""), _headers(channel.get("header", []))
     asked = subscription.get("criteria", "")
+    if kind == "message":
+        if asked.partition("?")[0] != "Patient":
+            raise HubError("value", "a feed of messages is of Patients (ITI-94)", "Subscription.criteria")
+        return Plan((_criteria(asked),), endpoint, headers, "application/fhir+json", MESSAGE, MAX_BATCH)
     if asked != TOPIC:
         return Plan((_criteria(asked),), endpoint, headers, payload)
     filters = [text for text in _extension(subscription.get("_criteria"), "filter-criteria") if isinstance(text, str)]
@@ -103,12 +116,32 @@ class Event:
 
 def requests(plan: Plan, id: str, events: list[Event], root: str, total: int) -> list[tuple[str, str, bytes]]:
     """Method, URL and body of each request that tells these events; for a topic, one for all of them."""
+    if plan.content == MESSAGE:
+        return [("POST", plan.endpoint, _feed(plan, id, events, root))]
     if plan.content:
         return [("POST", plan.endpoint, bundle(plan, id, "event-notification", events, root, total))]
     if not plan.payload:
         return [("POST", plan.endpoint, b"") for _ in events]
     place = plan.endpoint.rstrip("/")
     return [("PUT", f"{place}/{one.version.type}/{one.version.id}", one.version.text) for one in events]
+
+
+def _feed(plan: Plan, id: str, events: list[Event], root: str) -> bytes:
+    """What became of these Patients, as the message of ITI-93; the same events make the same message."""
+    entries = [
+        {
+            "fullUrl": f"{root}/{one.version.type}/{one.version.id}",
+            "resource": json.decode(one.version.text),
+            "request": {
+                "method": "POST" if one.version.version == 1 else "PUT",
+                "url": f"{one.version.type}/{one.version.id}",
+            },
+            "response": {"status": "201" if one.version.version == 1 else "200"},
+        }
+        for one in events
+    ]
+    newest = events[-1]
+    return json.encode(feed(id, root, plan.endpoint, entries, f"{id[:40]}-{newest.number}", newest.version.updated))
 
 
 def bundle(plan: Plan, id: str, kind: str, events: list[Event], root: str, total: int, status: str = "active") -> bytes:

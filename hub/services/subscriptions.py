@@ -287,7 +287,7 @@ class Subscriptions:
         """Tell one subscriber what it has not been told, in order."""
         try:
             if one.state == REQUESTED:
-                if one.plan.content:
+                if one.plan.topical:
                     self._call(one, notification.bundle(one.plan, one.id, "handshake", [], self._root, one.events))
                 one.state = ACTIVE
                 self._mark(one.id, ACTIVE, "")

@@ -199,7 +199,7 @@ def test_cross_references_of_one_domain(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "status"), [("urn:oid:2.999.1|999", 404), ("urn:oid:2.999.77|1", 404), ("00000001", 400), ("", 422)]
+    ("source", "status"), [("urn:oid:2.999.1|999", 404), ("urn:oid:2.999.77|1", 400), ("00000001", 400), ("", 422)]
 )
 def test_cross_references_of_nobody(client: httpx.Client, source: str, status: int) -> None:
     answer = cross(client, sourceIdentifier=source) if source else cross(client)
