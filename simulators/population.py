@@ -1,7 +1,8 @@
 """The seeded population of the fictional city of Xinhe: households of residents who do not contradict themselves.
 
 ID number, birth date, sex, age, household, address and telephone agree in every resident; the numbers lie under the
-area prefix 10, which GB/T 2260 does not assign. The first n residents of a seed are the same however many are made.
+area prefix 10, which GB/T 2260 does not assign. A household depends on (seed, its number) only, so it is the same however
+many are made. Ages, sexes, household sizes and insurance follow ``tables/census.csv``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,22 @@ TODAY = datetime.date(2026, 11, 1)
 """The day on which the ages hold; the simulated days follow it."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK = "10X98765432"
-TWINS = 0.015
-"""Share of births that are twin births (ours)."""
+TWINS = 0.011
+"""Share of births that are twin births (ours; about what registries of births report)."""
+SINGLE_CHARACTER = 0.13
+"""Share of given names of one character (ours)."""
 ETHNIC = (("01", "汉族", 966), ("03", "回族", 12), ("07", "彝族", 10), ("06", "苗族", 7), ("15", "土家族", 5))
 """GB/T 3304 code, name, share in per mille (ours)."""
+FOREIGN = (("840", "USA", "SMITH", "JOHN", "EMMA"), ("410", "KOR", "KIM", "MINJUN", "SEOYEON"))
+"""Nationality (ISO 3166 numeric, alphabetic), family name, given names of a man and a woman."""
+FOREIGNERS = 0.0012
+"""Share of heads of households below 70 who hold a foreigner's permanent residence card (ours)."""
+BANDS = range(20, 90, 5)
+"""Age bands of heads of households."""
+MEMBERS = 8
+"""A household has at most so many members; the index of a resident is household * MEMBERS + place."""
+SLOTS, BLOCKS = 10, 50
+"""Order codes (GB 11643) of a household, and how many households of one birthday find codes in one area."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,12 @@ class County:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One resident. ``sex`` is male or female, ``role`` the place in the household, ``card`` the card index."""
+    """One resident. ``sex`` is male or female, ``role`` the place in the household, ``card`` the card index.
+
+    ``number`` is the resident ID number (GB 11643), or for a foreigner (``nationality`` other than CHN) the number of the
+    permanent residence card, which has the same form and check digit. ``guardian`` is the index of the adult who
+    answers for a minor, ``insurance`` the class (01 employees, 02 residents), ``twin`` marks a twin.
+    """
 
     index: int
     household: int
@@ -56,16 +74,24 @@ class Resident:
     address: str
     phone: str
     card: str
+    insurance: str = "02"
+    nationality: str = "CHN"
+    guardian: int | None = None
+    twin: bool = False
 
     @property
     def name(self) -> str:
-        """Family and given name as written in Chinese."""
-        return self.family + self.given
+        """Family and given name as written in Chinese; a foreigner's as in the passport."""
+        return self.family + self.given if self.nationality == "CHN" else f"{self.family} {self.given}"
 
     @property
     def pinyin(self) -> str:
         """Family and given name in Latin letters, as a passport has them."""
         return f"{self.family_pinyin} {self.given_pinyin}".upper().replace("Ü", "YU")
+
+    def age(self, on: datetime.date = TODAY) -> int:
+        """Completed years."""
+        return on.year - self.born.year - ((on.month, on.day) < (self.born.month, self.born.day))
 
 
 def check_digit(first17: str) -> str:
@@ -73,6 +99,7 @@ def check_digit(first17: str) -> str:
     return _CHECK[sum(int(digit) * weight for digit, weight in zip(first17, _WEIGHTS, strict=True)) % 11]
 
 
+@cache
 def table(name: str) -> list[dict[str, str]]:
     """The rows of ``tables/<name>.csv``."""
     lines = files("simulators").joinpath("tables", f"{name}.csv").read_text(encoding="utf-8").splitlines()
@@ -85,6 +112,19 @@ def city() -> tuple[str, tuple[County, ...], tuple[str, ...]]:
     data = tomllib.loads(files("simulators").joinpath("tables", "divisions.toml").read_text(encoding="utf-8"))
     counties = tuple(County(row["code"], row["name"], row["share"], tuple(row["towns"])) for row in data["county"])
     return f"{data['province']}{data['city']}", counties, tuple(data["street"]["names"])
+
+
+@cache
+def kinds() -> dict[str, tuple[str, ...]]:
+    """Kind of household -> its members, as ``tables/households.toml`` has them."""
+    text = files("simulators").joinpath("tables", "households.toml").read_text(encoding="utf-8")
+    return {kind: tuple(row) for kind, row in tomllib.loads(text).items()}
+
+
+@cache
+def _weights() -> tuple[tuple[tuple[str, int], ...], tuple[float, ...]]:
+    rows = table("households")
+    return tuple((row["kind"], int(row["band"])) for row in rows), tuple(float(row["weight"]) for row in rows)
 
 
 @cache
@@ -110,24 +150,32 @@ def people(seed: int, count: int) -> list[Resident]:
 
 def residents(seed: int) -> Iterator[Resident]:
     """The residents of a seed, household by household, without end."""
-    taken: set[str] = set()
-    index = household = 0
+    number = 0
     while True:
-        home = Stream(seed, "household", household)
-        for member in _household(home):
-            yield _resident(seed, index, household, home_of(seed, household), member, taken)
-            index += 1
-        household += 1
+        yield from household(seed, number)
+        number += 1
+
+
+def household(seed: int, number: int) -> list[Resident]:
+    """The members of a household: head first, then spouse, children, parents; the same in every run."""
+    stream = Stream(seed, "household", number)
+    choices, weights = _weights()
+    kind, band = stream.weighted(choices, weights)
+    home = home_of(seed, number)
+    found: list[Resident] = []
+    for place, member in enumerate(members(stream, kind, band)):
+        found.append(_resident(seed, number, place, home, member, found))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
+class Member:
+    """Somebody in a household before they have a name: role, sex, age in years, whether a twin of the one before."""
+
     role: str
     sex: str
     age: int
-    family: tuple[str, str]
-    days: int
-    """Days since the last birthday."""
+    twin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,70 +196,101 @@ def home_of(seed: int, household: int) -> Home:
     return Home(county, f"{name}{county.name}{town}{street}{place}")
 
 
-def _household(stream: Stream) -> list[_Member]:
-    """One to six people: a couple or one adult, children who could be theirs, twins too, now and then a grandparent."""
+def members(stream: Stream, kind: str, band: int) -> list[Member]:
+    """Who lives in a household of a kind whose head is in an age band; who cannot be there by age is not."""
+    age = band + stream.below(5 if band < 85 else 10)
+    mother = age
+    found: list[Member] = []
+    for name in kinds()[kind]:
+        role, _, sex = name.partition("/")
+        years = age
+        if role == "spouse":
+            years = mother = max(20, age - stream.between(-3, 6))
+        elif role == "child":
+            years = mother - stream.between(20, 38)
+        elif role == "grandchild":
+            years = mother - stream.between(44, 66)
+        elif role == "parent":
+            years = age + stream.between(20, 34)
+        if (role == "child" and not 0 <= years <= 35) or (role == "grandchild" and not 0 <= years <= 17) or years > 104:
+            continue
+        one = Member(role, sex or stream.weighted(("male", "female"), (111, 100)), years)
+        found.append(one)
+        if role == "child" and len(found) < 6 and stream.chance(TWINS):
+            found.append(replace(one, sex=stream.weighted((one.sex, "male", "female"), (2, 1, 1)), twin=True))
+    return found
+
+
+def _resident(seed: int, number: int, place: int, home: Home, member: Member, others: list[Resident]) -> Resident:
+    stream = Stream(seed, "resident", number, place)
     names, shares = _surnames()
-    age = stream.between(22, 86)
-
-    def member(role: str, sex: str, years: int, family: tuple[str, str] | None = None) -> _Member:
-        return _Member(role, sex, years, family or stream.weighted(names, shares), stream.below(365))
-
-    father = member("head", "male", age)
-    mother = member("spouse", "female", max(20, age - stream.between(-3, 6)))
-    if stream.chance(0.25):
-        return [father if stream.chance(0.5) else member("head", "female", age, mother.family)]
-    members = [father, mother]
-    for _ in range(stream.weighted((0, 1, 2, 3), (3, 5, 3, 1)) if mother.age < 60 else 0):
-        years = mother.age - stream.between(20, 38)
-        if 0 <= years <= 24:
-            child = member("child", stream.pick(("male", "female")), years, father.family)
-            members.append(child)
-            if stream.chance(TWINS):
-                members.append(replace(child, sex=stream.weighted((child.sex, "male", "female"), (2, 1, 1))))
-    if father.age < 50 and stream.chance(0.2):
-        members.append(member("parent", "female", father.age + stream.between(21, 35)))
-    return members
-
-
-def _resident(seed: int, index: int, household: int, home: Home, member: _Member, taken: set[str]) -> Resident:
-    stream = Stream(seed, "resident", index)
-    born = TODAY - datetime.timedelta(days=member.age * 365 + member.age // 4 + member.days)
+    head = others[0] if others else None
+    inherited = head is not None and (member.role == "child" or (member.role == "parent" and member.sex == "male"))
+    father = head if inherited else None
+    family = (father.family, father.family_pinyin) if father else stream.weighted(names, shares)
+    born = others[-1].born if member.twin else _born(number, place, member.age)
     characters, weights = _characters(member.sex, born.year)
-    given = [stream.weighted(characters, weights) for _ in range(1 if stream.chance(0.13) else 2)]
-    number = _number(stream, home.county.code, born, member.sex, taken)
-    ethnic = stream.weighted(ETHNIC, [share for _, _, share in ETHNIC])[0]
-    return Resident(
-        index=index,
-        household=household,
+    given = [stream.weighted(characters, weights) for _ in range(1 if stream.chance(SINGLE_CHARACTER) else 2)]
+    mother = next((one for one in others if one.sex == "female" and one.role in ("spouse", "head")), head)
+    area = _area(home.county.code, number)
+    resident = Resident(
+        index=number * MEMBERS + place,
+        household=number,
         role=member.role,
-        family=member.family[0],
+        family=family[0],
         given="".join(character for character, _ in given),
-        family_pinyin=member.family[1],
+        family_pinyin=family[1],
         given_pinyin="".join(pinyin for _, pinyin in given).capitalize(),
         sex=member.sex,
         born=born,
-        number=number,
-        ethnic=ethnic,
+        number=_number(area, born, _order(number, place, member.twin), member.sex),
+        ethnic=stream.weighted(ETHNIC, [share for _, _, share in ETHNIC])[0],
         county=home.county.code,
         address=home.address,
-        phone=_phone(seed, household, index, member),
-        card=digest(seed, "card", number).hex().upper(),
+        phone=mother.phone if mother and member.age < 14 else _phone(seed, number, place),
+        card="",
+        insurance="01" if 18 <= member.age < 70 and stream.chance(0.40) else "02",
+        guardian=mother.index if mother and member.age < 18 else None,
+        twin=member.twin,
+    )
+    if not others and member.age < 70 and stream.chance(FOREIGNERS):
+        resident = _foreigner(stream, resident, number)
+    return replace(resident, card=digest(seed, "card", resident.number).hex().upper())
+
+
+def _born(household: int, place: int, age: int) -> datetime.date:
+    """The day of birth: the day in the year follows from household and place, so that ID numbers never meet."""
+    birthday = datetime.date(TODAY.year - age, TODAY.month, TODAY.day)
+    return birthday - datetime.timedelta(days=(household * 157 + place * 97) % 365)
+
+
+def _order(household: int, place: int, twin: bool) -> int:
+    """The order code of a member, below 500. A twin has a slot of its own: it shares the birthday of the place before."""
+    return household // 365 % BLOCKS * SLOTS + (place + 4 if twin else place)
+
+
+def _area(county: str, household: int) -> str:
+    """Where the number was issued: the county; of many households, also one of the other prefectures of the province."""
+    return f"{int(county) - 100 * (household // (365 * BLOCKS)):06d}"
+
+
+def _number(area: str, born: datetime.date, order: int, sex: str) -> str:
+    """A resident ID number; the order code is odd for males."""
+    first17 = f"{area}{born:%Y%m%d}{order * 2 + (sex == 'male'):03d}"
+    return first17 + check_digit(first17)
+
+
+def _foreigner(stream: Stream, resident: Resident, number: int) -> Resident:
+    """The resident as a foreigner with a permanent residence card: 9, province, nationality, birth, order, check."""
+    code, nation, family, male, female = stream.pick(FOREIGN)
+    given = male if resident.sex == "male" else female
+    card = _number(f"910{code}", resident.born, number % 500, resident.sex)
+    return replace(
+        resident, family=family, given=given, family_pinyin=family, given_pinyin=given, number=card, nationality=nation
     )
 
 
-def _phone(seed: int, household: int, index: int, member: _Member) -> str:
-    """A mobile number; a child below 14 has the mother's."""
-    shared = member.role == "spouse" or (member.role == "child" and member.age < 14)
-    stream = Stream(seed, "phone", household, "mother" if shared else index)
+def _phone(seed: int, household: int, place: int) -> str:
+    """A mobile number of a series that is not given to anybody."""
+    stream = Stream(seed, "phone", household, place)
     return f"1{stream.pick('358')}{stream.between(0, 9)}0000{stream.between(0, 9999):04d}"
-
-
-def _number(stream: Stream, area: str, born: datetime.date, sex: str, taken: set[str]) -> str:
-    """A resident ID number nobody else has; the order code is odd for males."""
-    while True:
-        order = stream.below(500) * 2 + (sex == "male")
-        first17 = f"{area}{born:%Y%m%d}{order:03d}"
-        number = first17 + check_digit(first17)
-        if number not in taken:
-            taken.add(number)
-            return number
