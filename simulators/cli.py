@@ -159,7 +159,7 @@ def lookup(residents: Sequence[Resident], log: Sequence[Sending]) -> dict[str, A
     if not places:
         return {}
     index = min(places, key=lambda resident: (-len(places[resident]), resident))
-    resident = residents[index]
+    resident = next(one for one in residents if one.index == index)
     return {
         "name": resident.name,
         "identifier": resident.number,
