@@ -18,6 +18,7 @@ from adapters.mapping.conversions import Circumstances
 from adapters.mapping.engine import Engine, Mapped
 from adapters.mapping.run import Run
 from hub.errors import HubError
+from hub.fhir import temporal
 from hub.fhir.ids import NAMESPACE
 from hub.services.inbox import Inbound, Interpretation, Settled
 
@@ -181,6 +182,13 @@ def event_time(message: Message, circumstances: Circumstances) -> str | None:
     return None
 
 
+def _ranked_time(occurred: str | None, received: int) -> str:
+    """When the event happened, for the order of events; the time of receipt when a sender's clock is ahead of us."""
+    if occurred is None or temporal.interval(occurred)[0] > received + temporal.DAY:
+        return temporal.instant(received)
+    return occurred
+
+
 class Interpreter:
     """The reader of the channel ``hl7v2`` (``hub.services.inbox.Interpreter``)."""
 
@@ -200,10 +208,12 @@ class Interpreter:
             "version": message.version,
             "charset": message.codec,
             "charset_rule": message.decoded.rule,
-            "event_time": event_time(message, translation.circumstances),
+            "event_time": _ranked_time(event_time(message, translation.circumstances), inbound.received),
             "unmapped": [name for name in translation.mapped.unmapped if name not in ENVELOPE],
             "problems": [[problem.at, problem.value, problem.why] for problem in translation.mapped.problems[:100]],
             "cleared": translation.mapped.cleared,
+            "authority": translation.mapped.authority,
+            "restores": translation.mapped.restores,
             "findings": [finding.rule for finding in message.encoding_findings()],
         }
         return Interpretation(bundle_of(translation, inbound.id, inbound.received), message.kind, facts)

@@ -71,7 +71,8 @@ class Compiler:
             try:
                 position = re.match(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?$", row.identifier)
                 if position:
-                    operation = self._field(row, int(position[2] or 0))
+                    slot = _slot(row, self._tables.segments[name])
+                    operation = self._field(row, int(position[2] or 0), slot)
                     by_field.setdefault(int(position[1]), []).append((row, operation))
                 else:
                     (before if row.assignment else after).append(self._whole(row))
@@ -124,10 +125,9 @@ class Compiler:
 
         return operate
 
-    def _field(self, row: Row, component: int) -> Callable[[Run, Entry, str, int], None]:
+    def _field(self, row: Row, component: int, slot: str) -> Callable[[Run, Entry, str, int], None]:
         put = setter(row.attribute)
         test = self._field_condition(row)
-        element = row.attribute.split(".")[0].split("[")[0]
         build = self._build(row)
         at = row.identifier
 
@@ -135,7 +135,7 @@ class Compiler:
             if test is not None and not test(run):
                 return
             if piece == NULL:
-                run.cleared.append((entry, element))
+                run.cleared.append((entry, slot))
                 return
             text = piece
             level = 0
@@ -224,6 +224,22 @@ class Compiler:
         whole = by_component.pop(0, [])
         numbered = sorted(by_component.items())
         return lambda run, text, level: None if text == NULL else _assemble(run, text, level, numbered, whole)
+
+
+def _slot(row: Row, rows: Sequence[Row]) -> str:
+    """What a field that says ``""`` deletes: ``gender``, ``period.end``, or of a list the items that it fills.
+
+    Those are told apart by what other rows of the field set: ``extension:http://...``, ``participant:ATND``.
+    """
+    first, _, rest = row.attribute.partition(".")
+    name, indexed, _ = first.partition("[")
+    if not indexed:
+        part = rest.partition(".")[0].partition("[")[0]
+        return f"{name}.{part}" if part else name
+    marks = [f"{first}{tail}" for tail in (".url", ".use", ".type[1].coding[1].code", ".type.coding[1].code")]
+    literals = (one.assignment.strip('"') for mark in marks for one in rows if one.attribute == mark and one.assignment)
+    found = next(literals, "")
+    return f"{name}:{found}" if found else name
 
 
 def _take(run: Run, entry: Entry, fields: Sequence[str], numbered: list[tuple[int, Selector]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.mapping.compiler import Compiler, Reader
 from adapters.mapping.conversions import Circumstances
+from adapters.mapping.meaning import Meaning
 from adapters.mapping.run import Problem, Resource, Run, Segment
 from adapters.mapping.structure import Structure
 from adapters.mapping.tables import Tables
@@ -16,12 +17,18 @@ from hub.errors import HubError
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """The outcome: resources in order, values left out, segments no row maps, elements to delete by reference."""
+    """The outcome: resources in order, values left out, segments no row maps, and the rest of what was said.
+
+    That rest (``hub.services.amend.Statement``): slots to delete by reference; by type, whose word counts and what a
+    cancelled event leaves.
+    """
 
     resources: list[Resource]
     problems: list[Problem]
     unmapped: list[str]
     cleared: dict[str, list[str]]
+    authority: dict[str, str]
+    restores: dict[str, Any]
 
 
 class Engine:
@@ -31,6 +38,7 @@ class Engine:
         self.tables = tables
         self.compiler = Compiler(tables, reader)
         self.structures = {name: Structure(name, rows, self.compiler) for name, rows in tables.messages.items()}
+        self.meaning = Meaning(tables, self.compiler)
 
     def run(
         self, event: str, segments: Iterable[Segment], *, delimiters: Any, codec: str, circumstances: Circumstances
@@ -49,4 +57,6 @@ class Engine:
             if "id" in entry.resource:
                 elements = cleared.setdefault(f"{entry.resource['resourceType']}/{entry.resource['id']}", [])
                 elements += [element] if element not in elements else []
-        return Mapped(resources, run.problems, unmapped, cleared)
+        types = {resource["resourceType"]: None for resource in resources}
+        authority, restores = self.meaning.authority(run, types), self.meaning.restores(event, types)
+        return Mapped(resources, run.problems, unmapped, cleared, authority, restores)

@@ -1,8 +1,9 @@
 """The mapping tables on disk: CSV in the columns of the HL7 v2-to-FHIR guide, one file a map.
 
 ``messages/ADT_A01.csv`` (segment -> resource), ``segments/PID[Patient].csv`` (field -> element),
-``datatypes/CX[Identifier].csv`` (component -> element), ``codes/AdministrativeSex.csv`` (v2 code -> FHIR code) and
-``keys.csv`` (what identifies a resource). Lines that begin with ``#`` are comments; ``# events:`` in a message table
+``datatypes/CX[Identifier].csv`` (component -> element), ``codes/AdministrativeSex.csv`` (v2 code -> FHIR code),
+``keys.csv`` (what identifies a resource), ``authority.csv`` (whose word counts) and ``cancels.csv`` (which events take
+back which). Lines that begin with ``#`` are comments; ``# events:`` in a message table
 lists the type^event pairs it serves, ``# system:`` in a code table the URI of the v2 table.
 """
 
@@ -68,6 +69,28 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """Whose word counts: ``states``, ``mentions``, ``names`` or ``withdraws``, for resource types or slots of them."""
+
+    condition: str
+    types: tuple[str, ...]
+    slots: tuple[str, ...]
+    authority: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """An event that takes back others, and the slots of a resource type that become again what they were."""
+
+    event: str
+    cancels: tuple[str, ...]
+    type: str
+    slots: tuple[str, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     """All tables of one adapter."""
 
@@ -77,6 +100,8 @@ class Tables:
     datatypes: dict[str, tuple[Row, ...]]
     codes: dict[str, CodeMap]
     keys: dict[str, tuple[Key, ...]]
+    authority: tuple[Authority, ...]
+    cancels: tuple[Cancel, ...]
 
 
 def load(folder: Traversable) -> Tables:
@@ -96,6 +121,8 @@ def load(folder: Traversable) -> Tables:
         {name: _map(name, text) for name, text in _files(folder.joinpath("datatypes"))},
         {name: _codes(name, text) for name, text in _files(folder.joinpath("codes"))},
         _keys(folder.joinpath("keys.csv").read_text(encoding="utf-8")),
+        _authority(folder.joinpath("authority.csv").read_text(encoding="utf-8")),
+        _cancels(folder.joinpath("cancels.csv").read_text(encoding="utf-8")),
     )
 
 
@@ -144,3 +171,19 @@ def _keys(text: str) -> dict[str, tuple[Key, ...]]:
         key = Key(row["type"], tuple(row["parts"].split()), row["again"], line)
         keys[row["type"]] = (*keys.get(row["type"], ()), key)
     return keys
+
+
+def _authority(text: str) -> tuple[Authority, ...]:
+    rows = _rows("authority", text, ("condition", "resource", "slots", "authority"))
+    return tuple(
+        Authority(row["condition"], tuple(row["resource"].split()), tuple(row["slots"].split()), row["authority"], line)
+        for line, row in rows
+    )
+
+
+def _cancels(text: str) -> tuple[Cancel, ...]:
+    rows = _rows("cancels", text, ("event", "cancels", "resource", "slots"))
+    return tuple(
+        Cancel(row["event"], tuple(row["cancels"].split()), row["resource"], tuple(row["slots"].split()), line)
+        for line, row in rows
+    )

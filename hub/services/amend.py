@@ -10,17 +10,17 @@ as an extension of its meta.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from hub.fhir import temporal
-from hub.services.slots import EACH, FIXED, join, rules, slot_of, split
+from hub.services.slots import EACH, FIXED, join, named, rules, split
 
 Resource = dict[str, Any]
 STATED = "https://region-hub.example/fhir/StructureDefinition/stated"
-"""Extension of meta (ours): the rank as text, alone for the resource, or followed by the slots that have another one."""
+"""Extension of meta (ours): the rank as text, alone for the resource, or followed by the slots that have another."""
 UNRANKED = "-"
 Before = Callable[[Sequence[str]], Resource | None]
 """The resource as it was before the newest of these events (``ADT^A03``) changed it, None when none did."""
@@ -58,7 +58,7 @@ class Statement:
         return special or self.authority.get(type, "states")
 
     def rank(self, type: str, slot: str = "") -> str:
-        """The rank of what this message says: ``2026-11-20T08:30:00+08:00``, ``~2026...`` of a mention, ``-`` of none."""
+        """The rank of what this says: ``2026-11-20T08:30:00+08:00``, ``~2026...`` of a mention, ``-`` of none."""
         word = self.says(type, slot)
         if not self.time or word == "names":
             return UNRANKED
@@ -76,13 +76,14 @@ def stamped(resource: Resource, statement: Statement) -> Resource:
     if not special and not cleared:
         return resource if base == UNRANKED else _with(resource, [base])
     ranks = {slot: statement.rank(type, slot) for slot in split(resource)}
-    return _with(resource, _texts({**ranks, **{_slot(type, name): base for name in cleared}}))
+    absent = {named(type, name): base for name in cleared}
+    return _with(resource, _texts({**ranks, **absent}, absent))
 
 
 def amend(stored: Resource, message: Resource, statement: Statement, before: Before) -> Resource | None:
     """What ``stored`` becomes by a message's resource; None when nothing of it changes."""
     type = message["resourceType"]
-    cleared = [_slot(type, name) for name in statement.cleared.get(f"{type}/{message['id']}", ())]
+    cleared = [named(type, name) for name in statement.cleared.get(f"{type}/{message['id']}", ())]
     restores = statement.restores.get(type)
     if not cleared and not restores and _all_there(stored, message):
         return None
@@ -99,8 +100,8 @@ class _Amendment:
         self.base, self.ranks = _read(stored)
         self.changed = False
         standing = rules()["standing"].get(self.type, {})
-        low, high = (standing.get(one.get("status"), 0) for one in (message, stored))
-        self.only_blanks = low < high
+        said, known = (standing.get(one.get("status"), 0) for one in (message, stored))
+        self.only_blanks, self.outranks = said < known, said > known
         self.together = rules()["together"].get(self.type, ())
 
     def made(self, cleared: list[str], restores: Mapping[str, Sequence[str]] | None, before: Before) -> Resource | None:
@@ -123,13 +124,13 @@ class _Amendment:
         blank = slot not in self.slots and slot not in self.ranks
         if slot in self.together and blank:
             blank = not any(other in self.slots for other in self.together)
-        if not blank and (self.only_blanks or not _at_least(rank, self._rank(slot))):
+        if not blank and (self.only_blanks or not (self.outranks or _at_least(rank, self._rank(slot)))):
             return
         if slot in self.together:
             for other in self.together:
                 if other in self.slots and other not in self.stated:
                     del self.slots[other]
-        if self.slots.get(slot) != members:
+        if self.slots.get(slot) != members or (members is None and self.ranks.get(slot) != rank):
             self.changed = True
         if members is None:
             self.slots.pop(slot, None)
@@ -165,7 +166,7 @@ class _Amendment:
 
     def _whole(self) -> Resource:
         ranks = {slot: self.ranks.get(slot, self.base) for slot in self.slots}
-        ranks |= {slot: rank for slot, rank in self.ranks.items() if slot not in self.slots and rank != UNRANKED}
+        absent = {slot: rank for slot, rank in self.ranks.items() if slot not in self.slots and rank != UNRANKED}
         whole = {"resourceType": self.type, "id": self.message["id"], **join(self.slots)}
         for name, value in whole.items():
             if isinstance(value, dict) and value.keys() >= {"start", "end"}:
@@ -175,7 +176,9 @@ class _Amendment:
             meta |= self.message.get("meta", {})
         kept = [one for one in self.stored.get("meta", {}).get("extension", ()) if one.get("url") != STATED]
         meta.pop("extension", None)
-        return _with({**whole, "meta": {**meta, **({"extension": kept} if kept else {})}}, _texts(ranks))
+        return _with(
+            {**whole, "meta": {**meta, **({"extension": kept} if kept else {})}}, _texts({**ranks, **absent}, absent)
+        )
 
     def _ordered(self, name: str, period: Resource) -> Resource:
         """Of a period that ends before it starts (R4 per-1) the part with the lower rank goes."""
@@ -184,11 +187,6 @@ class _Amendment:
         start, end = (self._rank(f"{name}.{part}") for part in ("start", "end"))
         gone = "start" if not _at_least(start, end) else "end"
         return {part: value for part, value in period.items() if part != gone}
-
-
-def _slot(type: str, name: str) -> str:
-    """``valueQuantity`` -> ``value``; ``period.end`` and ``extension:http://...`` as they are."""
-    return slot_of(type, name) if name.isalpha() else name
 
 
 def _within(slot: str, name: str) -> bool:
@@ -226,17 +224,15 @@ def _read(resource: Resource) -> tuple[str, dict[str, str]]:
     return base, ranks
 
 
-def _texts(ranks: Mapping[str, str]) -> list[str]:
-    """Ranks as they are kept: the commonest alone, each other with its slots."""
-    counted = Counter(rank for slot, rank in ranks.items() if EACH not in slot)
-    if not counted.keys() - {UNRANKED}:
-        return []
-    base = max(counted, key=lambda rank: (counted[rank], rank))
+def _texts(ranks: Mapping[str, str], absent: Iterable[str]) -> list[str]:
+    """Ranks as they are kept: the commonest alone, each other, and those of absent slots, with its slots."""
+    counted = Counter(rank for slot, rank in ranks.items() if EACH not in slot and slot not in absent)
+    base = max(counted, key=lambda rank: (counted[rank], rank), default=UNRANKED)
     others: dict[str, list[str]] = {}
     for slot, rank in ranks.items():
-        if rank != base and EACH not in slot:
+        if (rank != base and EACH not in slot) or slot in absent:
             others.setdefault(rank, []).append(slot)
-    return [base, *(" ".join((rank, *slots)) for rank, slots in others.items())]
+    return [*([base] if base != UNRANKED else []), *(" ".join((rank, *slots)) for rank, slots in others.items())]
 
 
 def _with(resource: Resource, texts: Sequence[str]) -> Resource:

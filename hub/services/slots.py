@@ -1,7 +1,7 @@
 """A resource as *slots*: the parts of it that a message can state, withhold or delete by themselves.
 
-A slot is an element (``gender``), a part of a single structure (``period.end``), a choice whatever its type (``value``),
-or the items of a list that are told apart (``participant:ATND``), by ``amend.toml``.
+A slot is an element (``gender``), a part of a single structure (``period.end``), a choice whatever its type
+(``value``), or the items of a list that are told apart (``participant:ATND``), by ``amend.toml``.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ def _names(type: str) -> tuple[dict[str, str], frozenset[str], dict[str, list[st
     return slots, frozenset(structures), {**lists["*"], **lists.get(type, {})}
 
 
-def slot_of(type: str, member: str) -> str:
-    """The slot, or the first part of the slots, that a JSON member belongs to."""
-    return _names(type)[0].get(member, member)
+def named(type: str, name: str) -> str:
+    """The slot that somebody calls ``valueQuantity`` (``value``), ``period.end`` or ``extension:http://...``."""
+    slots, structures, _ = _names(type)
+    element, dot, _ = name.partition(".")
+    if ":" in name or (dot and element in structures):
+        return name
+    return slots.get(element, element)
 
 
 def split(resource: Resource) -> dict[str, Resource]:

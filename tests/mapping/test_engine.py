@@ -139,7 +139,7 @@ def test_null_is_a_deletion_not_a_value() -> None:
     raw = HEAD.format(kind="ADT^A08", facility="H1") + '\rPID|1||7||X|||""||||||""\r'
     outcome = translate(parse(raw.encode()), "Asia/Shanghai").mapped
     reference = f"Patient/{outcome.resources[0]['id']}"
-    assert outcome.cleared == {reference: ["gender", "telecom"]}
+    assert outcome.cleared == {reference: ["gender", "telecom:work"]}
     assert not {"gender", "telecom"} & outcome.resources[0].keys()
 
 
