@@ -327,6 +327,22 @@ def bench_terminology(
     show_figures(terminology.measure(seconds, url=url, store=store, console=err), as_json)
 
 
+@bench_app.command("mllp")
+def bench_mllp(
+    seconds: Seconds = 5.0,
+    connections: Annotated[int, typer.Option(help="Connections at full speed.", min=1, max=200)] = 8,
+    url: Running = None,
+    mllp: Annotated[str | None, typer.Option(help="HOST:PORT of its HL7 v2 listener, with --url.")] = None,
+    store: StartedStore = None,
+    as_json: Json = False,
+) -> None:
+    """Measure HL7 v2: parse and validation a core beside hl7apy; ADT and ORU of 50 results to the durable
+    acknowledgement; 20 connections at 300 messages a second."""
+    from hub.bench import hl7v2
+
+    show_figures(hl7v2.report(seconds, connections, url=url, at=mllp, store=store, console=err), as_json)
+
+
 def show_figures(report: dict[str, Any], as_json: bool) -> None:
     """A report of ``hub bench`` as a table or as JSON."""
     if as_json:

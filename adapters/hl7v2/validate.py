@@ -5,30 +5,17 @@ Every finding is collected; the place is ``PID[1]-3[2].4.2`` with line, column a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from adapters.hl7v2 import spec
 from adapters.hl7v2.findings import finding
-from adapters.hl7v2.message import NULL, Message, Segment
+from adapters.hl7v2.message import HEADERS, NULL, Message, Segment
+from adapters.hl7v2.plan import FORMATS, PRIMITIVES, plan_of
 from adapters.hl7v2.spec import Group, Part, Spec
 from hub.services.check import Finding
 
 MAX_FINDINGS = 1000
 MAX_MISPLACED = 20
-MONTH, DAY = r"\d{4}(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
-TIME = r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,4})?)?)?"
-ZONE = r"(?:[+-](?:0\d|1[0-4])[0-5]\d)?"
-MOMENT = re.compile(rf"(?:\d{{4}}|{MONTH}|{MONTH}{DAY}(?:{TIME})?){ZONE}$")
-FORMATS = {
-    "NM": re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*$"),
-    "SI": re.compile(r"\d{1,4}$"),
-    "DT": re.compile(rf"(?:\d{{4}}|{MONTH}{DAY}?)$"),
-    "TM": re.compile(rf"{TIME}{ZONE}$"),
-    "DTM": MOMENT,
-    "TS": MOMENT,
-}
-"""Primitive data types whose form is fixed (HL7 v2.5.1 2.A)."""
 
 
 def validate(message: Message) -> list[Finding]:
@@ -41,13 +28,21 @@ def validate(message: Message) -> list[Finding]:
     group = version.structures.get(name) or version.structures.get(spec.structure_of(message.kind))
     if group is None:
         found.append(finding("structure-unknown", "MSH-9", 1, value=name or message.kind))
-    else:
-        found += Structure(message).check(group)
+    plan = plan_of(version.version, message.delimiters)
+    if group is not None:
+        ends = (message.delimiters.field, "")
+        order = tuple([segment.name if segment.text[3:4] in ends else "" for segment in message.segments])
+        if order not in plan.orders(group):
+            wrong = Structure(message).check(group)
+            found += wrong
+            if not wrong:
+                plan.orders(group).add(order)
     for segment in message.segments:
-        if segment.is_line() and segment.name in version.segments:
+        fields = plan.segments.get(segment.name)
+        if fields is not None and segment.is_line() and not fields.right(segment):
             found += Fields(message, version, segment).check()
-        if len(found) > MAX_FINDINGS:
-            break
+            if len(found) > MAX_FINDINGS:
+                break
     return found[:MAX_FINDINGS]
 
 
@@ -122,7 +117,7 @@ class Fields:
         fields = self._segment.fields
         for number, part in enumerate(parts, 1):
             text = fields[number] if number < len(fields) else ""
-            if self._segment.name in ("MSH", "FHS", "BHS") and number < 3:
+            if self._segment.name in HEADERS and number < 3:
                 continue
             if not text:
                 if part.min > 0:
@@ -163,11 +158,19 @@ class Fields:
 
     def _primitive(self, type: str, table: str, text: str, place: tuple[int, ...]) -> Iterator[Finding]:
         form = FORMATS.get(type)
+        codes = self._version.tables.get(table) if type == "ID" else None
         if form is not None and not form.match(text):
             yield self._tell("value-format", *place, value=text, expected=type)
-        codes = self._version.tables.get(table)
-        if type == "ID" and codes and self._message.delimiters.unescape(text) not in codes:
+        elif codes and self._message.delimiters.unescape(text) not in codes:
             yield self._tell("code-unknown", *place, value=text, expected=table)
+        elif form is None and not codes and type in PRIMITIVES and self._separated(text, len(place)):
+            yield self._tell("separator-unescaped", *place, value=text, expected=type)
+
+    def _separated(self, text: str, level: int) -> bool:
+        """Whether a separator divides a value that has no parts."""
+        delimiters = self._message.delimiters
+        letters = (delimiters.component, delimiters.subcomponent)[level - 2 :]
+        return any(letter and text.partition(letter)[2].strip(letter) for letter in letters)
 
     def _tell(self, rule: str, *place: int, value: str = "", expected: str = "") -> Finding:
         number, repetition, component, subcomponent = (*place, 1, 1, 1)[:4] if len(place) > 1 else (place[0], 1, 1, 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hub.bench.meter import Meter
 
 START, END = b"\x0b", b"\x1c\r"
+PACED_CONNECTIONS, PACED_RATE = 20, 300.0
 
 
 SURNAMES, GIVEN = (
@@ -40,27 +41,27 @@ def adt(number: int, run: str) -> bytes:
         header("ADT^A01^ADT_A01", f"{run}A{number}"),
         "EVN|A01|20261120083000+0800",
         resident(person, run),
+        f"NK1|1|{SURNAMES[person % 19]}^芳|SPO|{person % 97}路1号^^新河市|1{3800000000 + person}",
         f"PV1|1|I|W1^101^{person % 40}^BENCH||||{doctor}|||MED||||1|||{doctor}|IP|{run}V{person}^^^BENCH^VN"
         "|||||||||||||||||||||||||20261120083000+0800",
-        f"NK1|1|{SURNAMES[person % 19]}^芳|SPO|{person % 97}路1号^^新河市|1{3800000000 + person}",
         "AL1|1|DA|PEN^青霉素^L|SV|皮疹",
         "DG1|1||I10.x00^高血压^L|高血压|20261120|A",
     )
     return ("\r".join(lines) + "\r").encode()
 
 
-def oru(number: int, run: str) -> bytes:
-    """An ORU^R01 with 20 numeric results."""
+def oru(number: int, run: str, results: int = 20) -> bytes:
+    """An ORU^R01 with so many numeric results."""
     ordered = f"OBR|1|{run}O{number}^HIS|{run}F{number}^LIS|CBC^血常规^L|||20261120090000+0800"
-    results = (
+    measured = (
         f"OBX|{line}|NM|L{line}^项目{line}^L||{line + number % 7}.{number % 10}0|mmol/L|1-9|N|||F|||20261120092500+0800"
-        for line in range(1, 21)
+        for line in range(1, results + 1)
     )
     lines = (
         header("ORU^R01^ORU_R01", f"{run}R{number}"),
         resident(number % 200, run),
         f"{ordered}|||||||||D1^李^医生||||||20261120093000+0800||LAB|F",
-        *results,
+        *measured,
     )
     return ("\r".join(lines) + "\r").encode()
 
@@ -95,4 +96,31 @@ async def measure(
             writer.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
+    return meter.figures(latencies, good)
+
+
+async def paced(
+    host: str, port: int, name: str, seconds: float, meter: Meter, rate: float = PACED_RATE
+) -> dict[str, float]:
+    """The figures of ADT at a given rate over 20 connections; a latency counts from when the message was due."""
+    latencies: list[float] = []
+    good = 0
+    meter.restart()
+    begin = time.perf_counter()
+
+    async def one(first: int) -> None:
+        nonlocal good
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            for number in range(first, int(rate * seconds), PACED_CONNECTIONS):
+                due = begin + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                writer.write(START + adt(number, name) + END)
+                answer = await reader.readuntil(END)
+                latencies.append(time.perf_counter() - due)
+                good += b"MSA|AA" in answer
+        finally:
+            writer.close()
+
+    await asyncio.gather(*(one(first) for first in range(PACED_CONNECTIONS)))
     return meter.figures(latencies, good)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.hl7v2 import spec
 from adapters.hl7v2.check import Hl7v2Checker
 from adapters.hl7v2.findings import rules
 from adapters.hl7v2.message import parse
-from adapters.hl7v2.validate import validate
+from adapters.hl7v2.plan import plan_of
+from adapters.hl7v2.validate import Fields, validate
+from hub.errors import HubError
 
 VALID = "\r".join(
     (
@@ -61,6 +65,9 @@ def test_a_valid_message_has_no_finding() -> None:
         ("|||F|||20261120\r", "|||?|||20261120\r", "code-unknown", "OBX[1]-11[1]"),
         ("H1&1.2.3&ISO^MR", "H1&1.2.3&ISO&more^MR", "component-extra", "PID[1]-3[1].4.4"),
         ("|19850307|M", "|19850307|M" + "|" * 40 + "x", "field-extra", "PID[1]-48"),
+        ("NTE|1||text", "NTE|1|a&b|text", "code-unknown", "NTE[1]-2[1]"),
+        ("NTE|1||text", "NTE|1||Smith & Sons", "separator-unescaped", "NTE[1]-3[1]"),
+        ("||X^Y^", "||X^Y&Z^", "separator-unescaped", "PID[1]-5[1].2"),
         ("PV1|1|I|W1^1^1\r", "PV1|1|I|W1^1^1\rPV1|1|I\r", "segment-misplaced", "PV1[2]"),
         ("PID|1", "XYZ|1\rPID|1", "segment-unexpected", "XYZ[1]"),
         ("PID|1", "EVN|A01|2026\rPID|1", "segment-unexpected", "EVN[1]"),
@@ -72,6 +79,29 @@ def test_a_valid_message_has_no_finding() -> None:
 def test_every_mutation_is_found(old: str, new: str, rule: str, at: str) -> None:
     assert VALID.count(old) >= 1
     assert (rule, at) in found(VALID.replace(old, new, 1))
+
+
+PIECES = st.sampled_from(
+    ["", "x", '""', "^", "&", "~", "|", "^^", "1.5", "20261120", "2026", "M", "X&Y", "A~B", "x^y^z"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 4), PIECES), min_size=1, max_size=6))
+def test_what_a_plan_finds_right_has_no_finding(changes: list[tuple[int, int, str]]) -> None:
+    text = VALID
+    for at, length, piece in changes:
+        text = text[:at] + piece + text[at + length :]
+    try:
+        message = parse(text.encode())
+    except HubError:
+        return
+    version = spec.load(message.version)
+    plan = plan_of(version.version, message.delimiters)
+    for segment in message.segments:
+        fields = plan.segments.get(segment.name)
+        if fields is not None and segment.is_line() and fields.right(segment):
+            assert list(Fields(message, version, segment).check()) == []
 
 
 def test_a_missing_segment_is_named() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from adapters.hl7v2.findings import finding
 from adapters.hl7v2.message import NULL, Message
+from adapters.hl7v2.plan import FORMATS
 from adapters.hl7v2.profile.coconstraints import breaches
 from adapters.hl7v2.profile.expressions import evaluate
 from adapters.hl7v2.profile.records import Binding, Group, Item, Profile, Rule
 from adapters.hl7v2.profile.tree import Builder, Node
 from adapters.hl7v2.profile.valuesets import Sets
-from adapters.hl7v2.validate import FORMATS
 from hub.services.check import Finding
 
 MAX_FINDINGS = 1000
