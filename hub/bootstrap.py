@@ -33,6 +33,7 @@ from hub.services.demographics import Demographics
 from hub.services.doors import Doors
 from hub.services.endpoint import Caller
 from hub.services.export import Exports
+from hub.services.films import Films
 from hub.services.healthcards import HealthCards
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
@@ -130,6 +131,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
+    imaging = Imaging(store=store, blobs=blobs, clock=clock, new_id=ids)
     doors = Doors(
         settings=settings,
         data=settings.data,
@@ -163,7 +165,8 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         ),
         demographics=Demographics(store, databases, linker, parser, audit, clock, ids),
         identity=Identity(store, databases, linker, cards, clock),
-        imaging=Imaging(store=store, blobs=blobs, clock=clock, new_id=ids),
+        imaging=imaging,
+        films=Films(store, databases, imaging, audit, clock, ids, secret=secret(settings.data, "film-links")),
         cards=cards,
         terminology=terminology,
         codes=codes,

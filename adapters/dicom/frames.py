@@ -47,17 +47,23 @@ def picture(row: Row, file: bytes, number: int) -> Picture:
     """A frame and what is needed to show it. HubError as ``frames``."""
     data = _data(row, file)
     _, (frame,) = _split(row, data, [number])
-    attributes = {tag: element for tag, element in row["attributes"].items() if tag[:2] == "60" or tag[:4] == "0028"}
+    shown = attributes(row, number)
+    shown = _resolved(shown, data, row["transferSyntax"] == dataset.BIG_ENDIAN)
+    place = row["pixel"][0]
+    if data[place : place + 4] in (b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0"):
+        shown["pixel"] = {"vr": "OF" if data[place + 2] == 8 else "OD"}
+    return Picture(row["transferSyntax"], frame, shown)
+
+
+def attributes(row: Row, number: int) -> dict[str, Any]:
+    """The image and overlay attributes of a frame, functional group macros (PS3.3 C.7.6.16) in their places."""
+    found = {tag: element for tag, element in row["attributes"].items() if tag[:2] == "60" or tag[:4] == "0028"}
     shared, each = (row["attributes"].get(tag, {}).get("Value") or [] for tag in ("52009229", "52009230"))
     for groups in (*shared[:1], *each[number - 1 : number]):
         for element in (groups or {}).values():
             for macro in element.get("Value") or [] if element.get("vr") == "SQ" else []:
-                attributes |= {tag: found for tag, found in (macro or {}).items() if tag[:4] == "0028"}
-    attributes = _resolved(attributes, data, row["transferSyntax"] == dataset.BIG_ENDIAN)
-    place = row["pixel"][0]
-    if data[place : place + 4] in (b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0"):
-        attributes["pixel"] = {"vr": "OF" if data[place + 2] == 8 else "OD"}
-    return Picture(row["transferSyntax"], frame, attributes)
+                found |= {tag: value for tag, value in (macro or {}).items() if tag[:4] == "0028"}
+    return found
 
 
 def _resolved(attributes: dict[str, Any], data: bytes, swap: bool) -> dict[str, Any]:

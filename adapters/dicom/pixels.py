@@ -88,6 +88,12 @@ def decode(picture: Picture) -> Array:
     return values if values.dtype.kind == "f" else _aligned(picture, values)
 
 
+def stored_values(picture: Picture) -> bytes:
+    """The same as bytes, row by row, in little endian."""
+    values = decode(picture)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
 def _aligned(picture: Picture, values: Array) -> Array:
     """Bits above the stored ones cut off (overlays of old, codecs that know no sign), the sign extended."""
     stored = picture.stored
@@ -100,7 +106,7 @@ def _aligned(picture: Picture, values: Array) -> Array:
     if not picture.signed:
         return values & values.dtype.type((1 << stored) - 1) if values.dtype.kind == "u" else values
     shift = width - stored
-    return np.right_shift(np.left_shift(values.view(f"i{width // 8}"), shift), shift)
+    return np.asarray((values.view(f"i{width // 8}") << shift) >> shift)
 
 
 def _native(picture: Picture) -> Array:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from hub.api import capability, openapi, pages, platform, platform_check, platform_identity, platform_inbox
+from hub.api import (
+    capability,
+    openapi,
+    pages,
+    platform,
+    platform_check,
+    platform_film,
+    platform_identity,
+    platform_inbox,
+)
 from hub.api.bulk import Bulk
 from hub.api.bundles import Bundles
 from hub.api.dispatch import Dispatcher, Receive, Scope, Send
@@ -92,7 +101,7 @@ def create(doors: Doors) -> App:
         )
         for name, scope in BASES.items()
     }  # fmt: skip
-    routers = [module.create(doors) for module in (platform_identity, platform_inbox, platform_check)]
+    routers = [module.create(doors) for module in (platform_identity, platform_inbox, platform_check, platform_film)]
     mounts["api"] = platform_api = platform.create(doors, routers)
     for point in entry_points(group="hub.routes"):
         prefix, app = point.load()(doors)

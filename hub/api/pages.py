@@ -25,10 +25,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hub import __version__
+from hub.api.platform_film import link, qr
 from hub.databases.database import DATABASES
 from hub.errors import HubError
 from hub.services.context import Context
 from hub.services.doors import Doors
+from hub.services.films import DEFAULT_HOURS
 from hub.services.inbox import stored_answer
 from hub.store.protocol import Item
 
@@ -82,6 +84,7 @@ class Pages:
             Route("/person", self.person),
             Route("/message/{id}", self.message),
             Route("/docs", self.api),
+            Route("/share", self.share, methods=["GET", "POST"]),
             Route("/check", self.check, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(packages=[("hub.api", "static")])),
         ]
@@ -102,6 +105,15 @@ class Pages:
     async def message(self, request: Request) -> Response:
         id = request.path_params["id"]
         return await self._page(request, "message.html", lambda: self._message(id))
+
+    async def share(self, request: Request) -> Response:
+        """Share the images of a study, or revoke a share."""
+        asked = {name: value.strip()[:200] for name, value in request.query_params.items()}
+        if request.method == "POST":
+            async with request.form(max_files=0, max_fields=5, max_part_size=4096) as form:
+                asked = {name: value.strip()[:200] for name, value in form.items() if isinstance(value, str)}
+        context, posted = self._context(request), request.method == "POST"
+        return await self._page(request, "share.html", lambda: self._share(asked, context, posted))
 
     async def check(self, request: Request) -> Response:
         data = b""
@@ -200,6 +212,22 @@ class Pages:
             values["record"] = identity.record(persons[0]["id"])
             self._doors.audit.read(context, "read", (f"Person/{persons[0]['id']}",))
         return values
+
+    def _share(self, asked: dict[str, str], context: Context, posted: bool) -> dict[str, Any]:
+        films, study = self._doors.films, asked.get("study", "")
+        values: dict[str, Any] = {"study": study, "made": None, "problem": ""}
+        try:
+            if asked.get("revoke") and posted:
+                films.revoke(asked["revoke"], context)
+            elif posted:
+                hours = int(asked["hours"]) if asked.get("hours", "").isdecimal() else DEFAULT_HOURS
+                passcode, purpose = asked.get("passcode", ""), asked.get("purpose", "")[:60]
+                made = films.share(study, context, hours=hours, passcode=passcode, purpose=purpose)
+                url = link(self._doors, made)
+                values |= {"made": made, "url": url, "qr": qr(url)}
+        except HubError as error:
+            values |= {"problem": error.diagnostics, "code": error.row.http}
+        return values | {"shares": films.shares(study)}
 
     def _message(self, id: str) -> dict[str, Any]:
         try:

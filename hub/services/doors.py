@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hub.services.codes import Codes
     from hub.services.demographics import Demographics
     from hub.services.export import Exports
+    from hub.services.films import Films
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
@@ -57,6 +58,7 @@ class Doors:
     identity: Identity
     demographics: Demographics
     imaging: Imaging
+    films: Films
     cards: HealthCards
     validator: Validator
     checks: Checks
