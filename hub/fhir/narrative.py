@@ -23,6 +23,9 @@ ATTRIBUTES = frozenset({
     "nowrap", "rel", "rev", "rowspan", "rules", "scope", "shape", "span", "src", "start", "style", "summary",
     "tabindex", "title", "type", "valign", "value", "vspace", "width", "xml:lang", "xmlns",
 })  # fmt: skip
+BLOCKS = frozenset(
+    {"blockquote", "div", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "p", "pre", "table", "ul"}
+)
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
 _SCRIPT = re.compile(r"^\s*(?:javascript|vbscript|data:text)", re.IGNORECASE)
 _XML = frozenset({"lt", "gt", "amp", "quot", "apos"})
@@ -50,6 +53,27 @@ def faults(div: str) -> list[str]:
     return reader.found
 
 
+def fragments(div: str) -> tuple[set[str], set[str]]:
+    """The ids that a well-formed div gives, and those that its links and images name with ``#``."""
+    given: set[str] = set()
+    named: set[str] = set()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        given.update(attributes[key] for key in ("id", "name") if key in attributes)
+        link = attributes.get("src" if name == "img" else "href", "")
+        if link.startswith("#") and len(link) > 1:
+            named.add(link[1:])
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = _Reader().doctype
+    try:
+        parser.Parse(_ENTITY.sub(_plain, div), True)
+    except (expat.ExpatError, _Refused):
+        return set(), set()
+    return given, named
+
+
 def well_formed(div: str) -> str:
     """The div as it can stand in an XML document: HTML entities as characters, what is no XML as escaped text."""
     text = _ENTITY.sub(_plain, div)
@@ -72,6 +96,7 @@ class _Reader:
     def __init__(self) -> None:
         self.found: list[str] = []
         self.depth = 0
+        self.paragraph = 0  # the depth of the open paragraph
         self.content = False
 
     def start(self, name: str, attributes: dict[str, Any]) -> None:
@@ -84,6 +109,10 @@ class _Reader:
             raise _Refused("nested deeper than 200 levels")
         if name not in ELEMENTS:
             self.found.append(f"the element {name} is not allowed")
+        elif self.paragraph and name in BLOCKS:
+            self.found.append(f"the element {name} is not allowed in a paragraph")
+        elif name == "p":
+            self.paragraph = self.depth
         self.content = self.content or (name == "img" and "src" in attributes)
         for attribute, value in attributes.items():
             if attribute not in ATTRIBUTES:
@@ -92,6 +121,8 @@ class _Reader:
                 self.found.append(f"the attribute {attribute} of {name} holds a script")
 
     def end(self, name: str) -> None:
+        if self.depth == self.paragraph:
+            self.paragraph = 0
         self.depth -= 1
 
     def text(self, data: str) -> None:

@@ -105,6 +105,9 @@ class _Reader:
 
     def _members(self, node: _Node, model: str, path: tuple[Key, ...]) -> dict[str, Any]:
         known = elements.json_members(model)
+        order = {element.name: index for index, element in enumerate(elements.members(model).values())}
+        last = 0
+        _attributes(node, model)
         members: dict[str, Any] = {name: node.attributes[name] for name in ("id", "url") if name in node.attributes}
         for item in node.content:
             if isinstance(item, str):
@@ -114,12 +117,15 @@ class _Reader:
             if item.name not in known or item.space != (XHTML if item.name == "div" else NAMESPACE):
                 raise _wrong(f"{elements.type_of(model)} has no element {item.name}.", item.place)
             element, to = known[item.name]
+            if order[element.name] < last:
+                raise _wrong(f"{item.name} is out of the order that the definition demands.", item.place)
+            last = order[element.name]
             self._add(members, item, to, element.many, path)
         for name in members:  # companions of repeating primitives are as long as the values
             other = members.get(name[1:]) if name[0] == "_" else None
             if isinstance(other, list):
                 members[name] += [None] * (len(other) - len(members[name]))
-        return {name: value for name, value in members.items() if not (isinstance(value, list) and not any(value))}
+        return {name: value for name, value in members.items() if not _only_nulls(value)}
 
     def _add(self, members: dict[str, Any], item: _Node, model: str, many: bool, path: tuple[Key, ...]) -> None:
         here = (*path, item.name)
@@ -154,7 +160,21 @@ class _Reader:
             return self._members(node, model, path), {}
         companion = self._members(node, "Element", path)
         text = node.attributes.get("value")
+        if text is None and not companion:
+            raise _wrong(f"{node.name} has neither a value nor an extension.", node.place)
         return None if text is None else _primitive(text, model), companion
+
+
+def _only_nulls(value: Any) -> bool:
+    return isinstance(value, list) and all(item is None for item in value)
+
+
+def _attributes(node: _Node, model: str) -> None:
+    """Refuses attributes that FHIR does not have; those of XML Schema may stand anywhere."""
+    allowed = {"id", "url"} if model == "Extension" else {"id", "value"} if model == "Element" else {"id"}
+    for name in node.attributes:
+        if name not in allowed and not name.startswith("http://www.w3.org/"):
+            raise _wrong(f"{node.name} has no attribute {name}.", node.place)
 
 
 def _primitive(text: str, model: str) -> Any:

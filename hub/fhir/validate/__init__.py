@@ -19,6 +19,7 @@ from hub.fhir.validate import (
     questionnaires,
     references,
     structures,
+    vocabularies,
 )
 from hub.fhir.validate.codes import Codes
 from hub.fhir.validate.conformance import Conformance, Item
@@ -88,8 +89,14 @@ class Validator:
             "Quantity": partial(codes.quantity, codes=terminology),
             "Bundle": bundles.check,
             "StructureDefinition": partial(structures.check, library=self.library),
+            "SearchParameter": structures.search_parameter,
+            "ElementDefinition": structures.element,
+            "CodeSystem": vocabularies.code_system,
+            "ValueSet": partial(vocabularies.value_set, codes=terminology),
+            "Questionnaire": questionnaires.define,
+            "SampledData": datatypes.sampled,
             "QuestionnaireResponse": partial(questionnaires.check, library=self.library, codes=terminology),
-            "xhtml": invariants.text,
+            "xhtml": partial(invariants.text, strict=strict),
             **dict.fromkeys(("date", "dateTime", "instant"), datatypes.moment),
             **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), uri),
         }

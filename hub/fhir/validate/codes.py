@@ -75,6 +75,8 @@ def binding(row: dict[str, Any], value: Any, model: str, place: Place, report: R
     ``value`` is a code, Coding, CodeableConcept or Quantity.
     """
     pairs = pairs_of(value, model)
+    if model == "CodeableConcept" and not pairs and row.get("strength") == "required":
+        report.add("binding-missing", place, valueset=parts.string(row, "valueSet"))
     if codes is None or not pairs:
         return
     extensions = parts.objects(row, "extension")

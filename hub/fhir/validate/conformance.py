@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hub.errors import HubError
 from hub.fhir import json
 from hub.fhir.elements import is_primitive, options, resource_model, supertypes, type_of
+from hub.fhir.paths.operators import order
+from hub.fhir.paths.scope import system
 from hub.fhir.paths.values import Node
 from hub.fhir.validate import codes, invariants, parts, slicing
 from hub.fhir.validate.profiles import Library, Shape
@@ -110,7 +113,7 @@ class Conformance:
         if not types or not item.node.model:
             return
         line = supertypes(type_of(item.node.model))
-        fitting = [kind for kind in types if kind.get("code") in line]
+        fitting = [kind for kind in types if kind.get("code") in (line[:1] if is_primitive(line[0]) else line)]
         if not fitting:
             expected = ", ".join(str(kind.get("code")) for kind in types)
             self.report.add("profile-value-type", item.place, found=line[0], profile=profile, expected=expected)
@@ -159,10 +162,8 @@ class Conformance:
             self.report.add("profile-length", item.place, length=len(value), max=rules["maxLength"], profile=profile)
         for key, limit in rules.items():
             sign = {"minValue": -1, "maxValue": 1}.get(key[:8], 0)
-            if not sign or (type(value) is not type(limit) and not (_number(value) and _number(limit))):
-                continue
-            if isinstance(value, (int, str, decimal.Decimal)) and (value > limit if sign > 0 else value < limit):
-                expected = f"{'<=' if sign > 0 else '>='} {limit}"
+            if sign and _compared(value, limit, item.node.model) == sign:
+                expected = f"{'<=' if sign > 0 else '>='} {_shown(limit)}"
                 self.report.add("profile-range", item.place, expected=expected, profile=profile)
 
     def _invariants(self, shape: Shape, item: Item) -> None:
@@ -246,6 +247,14 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool)
+
+
+def _compared(value: Any, limit: Any, model: str) -> int | None:
+    """-1, 0 or 1; None for what cannot be compared, as dates of another precision or amounts of another dimension."""
+    try:
+        return order(system(Node(value, model)), system(Node(limit, model)))
+    except HubError:
+        return None
 
 
 def _shown(value: Any) -> str:

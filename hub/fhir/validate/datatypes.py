@@ -51,6 +51,16 @@ def uri(visit: Visit, report: Report, examples: bool) -> None:
             report.add("url-example", place, value=value[:80])
 
 
+_SAMPLES = re.compile(r"(-?(\d+\.?\d*|\.\d+)|[EUL])( (-?(\d+\.?\d*|\.\d+)|[EUL]))*")
+
+
+def sampled(visit: Visit, report: Report) -> None:
+    """SampledData.data: decimals, E, U or L, with single blanks between (R4 2.24.0.7)."""
+    data = visit.value.get("data")
+    if isinstance(data, str) and not _SAMPLES.fullmatch(data):
+        report.add("sampled-data", (visit.place, "data"), value=data[:40])
+
+
 LATEST_YEAR = "2150"
 
 

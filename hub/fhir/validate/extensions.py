@@ -7,6 +7,7 @@ from typing import Any
 
 from hub.fhir.definitions import CANONICAL
 from hub.fhir.elements import json_members, supertypes, type_of
+from hub.fhir.validate import parts
 from hub.fhir.validate.profiles import Library
 from hub.fhir.validate.report import Report, Visit, steps
 
@@ -54,7 +55,8 @@ def _member(visit: Visit) -> str:
 
 
 def _modifier(definition: dict[str, Any], member: str, visit: Visit, report: Report) -> None:
-    modifier = bool(definition["snapshot"]["element"][0].get("isModifier"))
+    rows = [row for part in ("snapshot", "differential") for row in parts.objects(definition.get(part), "element")]
+    modifier = any(row.get("isModifier") is True for row in rows if row.get("path") == "Extension")
     if modifier and member == "extension":
         report.add("extension-modifier", visit.place, url=definition["url"])
     elif not modifier and member == "modifierExtension":
@@ -62,13 +64,14 @@ def _modifier(definition: dict[str, Any], member: str, visit: Visit, report: Rep
 
 
 def _context(definition: dict[str, Any], visit: Visit, report: Report) -> None:
-    contexts = definition.get("context", ())
-    if not contexts or any(item["type"] != "element" and item["type"] != "extension" for item in contexts):
+    contexts = parts.objects(definition, "context")
+    if not contexts or any(parts.string(item, "type") not in ("element", "extension") for item in contexts):
         return
     names, url = _owner(visit)
-    allowed = {item["expression"] for item in contexts if item["type"] == "element"}
+    allowed = {parts.string(item, "expression") for item in contexts if item["type"] == "element"}
     allowed |= _MENDED.get(definition["url"], set())
-    extensions = {item["expression"].partition("#")[0] for item in contexts if item["type"] == "extension"}
+    urls = [parts.string(item, "expression") for item in contexts if item["type"] == "extension"]
+    extensions = {url.partition("#")[0] for url in urls}
     if names & allowed or "Element" in allowed or url in extensions:
         return
     expected = ", ".join(sorted(allowed | extensions))

@@ -141,7 +141,26 @@ def _references(value: Any) -> set[str]:
     return found
 
 
-def text(visit: Visit, report: Report) -> None:
-    """txt-1 and txt-2 of a Narrative.div."""
+def text(visit: Visit, report: Report, strict: bool) -> None:
+    """txt-1 and txt-2 of a Narrative.div; what it links to with ``#`` is there: an error when ``strict``."""
     for fault in narrative.faults(visit.value):
         report.add("narrative", visit.place, fault=fault)
+    if '"#' not in visit.value and "'#" not in visit.value:
+        return
+    given, named = narrative.fragments(visit.value)
+    for missing in sorted(named - given - _ids(visit.frame.root.resource)):
+        report.add("narrative-link", visit.place, severity="error" if strict else "", value=missing)
+
+
+def _ids(value: Any) -> set[str]:
+    """Every id below: of elements and of contained resources."""
+    found: set[str] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            found.add(parts.string(item, "id"))
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return found

@@ -25,6 +25,7 @@ FORMATS = {
     "canonical": r"\S+",
     "code": r"[^\s]+( [^\s]+)*",
     "date": rf"{_YEAR}(-(0[1-9]|1[0-2]|{_DAY}))?",
+    "Element.id": r"\S+",
     "dateTime": rf"{_YEAR}(-(0[1-9]|1[0-2]|{_DAY}(T{_TIME}{_ZONE})?))?",
     "id": r"[A-Za-z0-9\-.]{1,64}",
     "instant": rf"{_YEAR}-{_DAY}T{_TIME}{_ZONE}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,31 @@ def check(visit: Visit, report: Report, library: Library, codes: Codes | None) -
     answered = _answers(response)
     run = _Run(report, codes, finished, answered)
     run.items(parts.objects(questionnaire, "item"), _items(response, visit.place), visit.place)
+
+
+def define(visit: Visit, report: Report) -> None:
+    """A Questionnaire: what enableWhen asks about is there, and options and initial values fit the type of the item."""
+    rows = list(_below(visit.value, visit.place))
+    known = {parts.string(item, "linkId") for _, item in rows}
+    for place, item in rows:
+        for index, condition in parts.numbered(item, "enableWhen"):
+            question = parts.string(condition, "question")
+            if question and question not in known:
+                report.add("question-unknown", (((place, "enableWhen"), index), "question"), value=question)
+        kind = parts.string(item, "type")
+        for name in ("answerOption", "initial") if kind in ANSWERS else ():
+            for index, one in parts.numbered(item, name):
+                member = next((name for name in one if name.startswith("value")), None)
+                if member is not None and member not in ANSWERS[kind]:
+                    facts: Json = {"value": item.get("linkId"), "type": kind, "found": member}
+                    report.add("item-answer", ((place, name), index), **facts, expected=" / ".join(ANSWERS[kind]))
+
+
+def _below(owner: Json, place: Place) -> Iterator[tuple[Place, Json]]:
+    """Every item, whatever its depth."""
+    for at, item in _items(owner, place):
+        yield at, item
+        yield from _below(item, at)
 
 
 def _find(canonical: str, response: Json, library: Library) -> Json | None:

@@ -25,7 +25,7 @@ def check(visit: Visit, report: Report) -> None:
     if text.startswith("#"):
         _contained(text, visit, report)
         return
-    if not (_ABSOLUTE.fullmatch(text) or _RELATIVE.fullmatch(text) or _SEARCH.fullmatch(text)):
+    if not _formed(text):
         report.add("reference-format", (visit.place, "reference"), value=text[:80])
         return
     target = resolve(text, visit.frame)
@@ -36,6 +36,14 @@ def check(visit: Visit, report: Report) -> None:
         report.add("reference-named", (visit.place, "type"), value=named, found=found)
     if found or named:
         _target(found or named, visit, report)
+
+
+def _formed(text: str) -> bool:
+    """Absolute, or Type/id or a conditional reference Type?criteria with a type of R4."""
+    if _ABSOLUTE.fullmatch(text):
+        return True
+    relative = _RELATIVE.fullmatch(text) or _SEARCH.fullmatch(text)
+    return relative is not None and re.split(r"[/?]", text)[0] in definitions.load().resource_types
 
 
 def _contained(text: str, visit: Visit, report: Report) -> None:

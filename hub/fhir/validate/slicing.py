@@ -24,11 +24,14 @@ _TYPE = [{"type": "type", "path": "$this"}]
 _STEP = re.compile(r"extension\('([^']*)'\)|([A-Za-z]+\([A-Za-z.]*\))|\$this|([A-Za-z]+)")
 
 
-def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profile: str) -> None:
-    """Assigns the items to the slices, then checks counts, order, closure, and each item against its slice."""
-    slicing = shape.rules.get("slicing", {})
+def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profile: str, within: str = "") -> None:
+    """Assigns the items to the slices, then checks counts, order, closure, and each item against its slice.
+
+    ``within`` is the slice whose items are sliced again: ``a`` has the slices ``a/b``.
+    """
+    slicing = (shape.slices[within] if within else shape).rules.get("slicing", {})
     discriminators = parts.objects(slicing, "discriminator") or _implied(shape)
-    names = [name for name in shape.slices if "/" not in name]
+    names = [name for name in shape.slices if name.rpartition("/")[0] == within]
     assigned = [_slice_of(run, shape, names, discriminators, item, profile) for item in items]
     for name in names:
         rules = shape.slices[name].rules
@@ -39,6 +42,9 @@ def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profi
     for item, chosen in zip(items, assigned, strict=True):
         if chosen is not None:
             run.value(shape.slices[chosen], item, profile)
+    for name in {one.rpartition("/")[0] for one in shape.slices} & set(names):
+        own = [item for item, chosen in zip(items, assigned, strict=True) if chosen == name]
+        check(run, shape, own, place, profile, name)
     _arrangement(run, shape, slicing, items, assigned, names, profile)
 
 

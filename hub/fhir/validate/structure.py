@@ -103,7 +103,7 @@ class Structure:
         if model == "Resource":
             return self.resource
         if is_primitive(model):
-            plain = self._bound_code(element, self._primitives[model], model)
+            plain = self._bound_code(element, self._primitive(element, model), model)
             return (
                 _visited(plain, element.definition, model)
                 if _watched(element, model, self._definitions.codes)
@@ -126,6 +126,11 @@ class Structure:
                     report.visits.append(Visit(definition, model, value, place, report.frame))
 
         return check
+
+    def _primitive(self, element: Element, model: str) -> Item:
+        """The check of a primitive; the types of ids are not said by the definitions (R4 2.24.0.3, 2.26.3.1)."""
+        base = element.definition.get("base", {}).get("path", element.path)
+        return _IDS.get(base) or self._primitives[model]
 
     def _bound_coding(self, element: Element, model: str) -> Item | None:
         """The required binding of a Coding or CodeableConcept: one coding is in the value set (R4 4.1.5)."""
@@ -177,6 +182,7 @@ def _shown(systems: dict[str, frozenset[str]]) -> str:
     return ", ".join(codes[:20]) + (", ..." if len(codes) > 20 else "")
 
 
+_IDS = {"Resource.id": primitives.check("id"), "Element.id": primitives.check("Element.id")}
 MAXIMUM = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
 # Primitives that later passes look at.
 _WATCHED = frozenset({"xhtml", "canonical", "url", "uri", "oid", "uuid", "date", "dateTime", "instant"})
@@ -264,7 +270,7 @@ def _companion(structure: Structure, key: str, many: bool) -> Member:
     def check(value: Any, place: Place, report: Report, owner: Json) -> None:
         if not many:
             one(value, place, report)
-        elif type(value) is not list or not value or not _aligned(value, owner.get(key, value)):
+        elif type(value) is not list or not any(value) or not _aligned(value, owner.get(key, value)):
             report.add("companion", place, name=key)
         else:
             for index, item in enumerate(value):
