@@ -86,7 +86,10 @@ def _missing(parameter: Parameter, name: str, value: str, registry: Registry, ty
         raise refused(name, value, "expected true or false")
     if parameter.type in ("composite", "special"):
         raise HubError("parameter-unknown", f"the modifier :missing is not offered for {parameter.code!r}", name)
-    variants = {"token": ("", ":text", ":of-type"), "reference": ("", ":identifier", ":identifier:text", ":text")}
+    variants = {
+        "token": ("", ":text", ":of-type"),
+        "reference": ("", ":identifier", ":identifier:text", ":text", "."),
+    }
     codes = parameter.union or (parameter.code,)
     present = either(Match(code + suffix, Exists()) for code in codes for suffix in variants.get(parameter.type, ("",)))
     return Not(present) if value == "true" else present

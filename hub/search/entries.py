@@ -206,6 +206,7 @@ def _uri(sink: Sink, param: str, value: Any) -> None:
 def _nested(sink: Sink, param: str, value: Element) -> None:
     """A resource inside another, as the first entry of a document or message Bundle (R4 3.1.1.4.12)."""
     sink.nested.append((param, value))
+    sink.term(f"{param}.", value.get("resourceType"))
     if isinstance(value.get("id"), str):
         sink.term(param, f"{value.get('resourceType')}/{value['id']}")
 
