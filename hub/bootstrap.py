@@ -47,6 +47,7 @@ from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
 from hub.settings import LOOPBACK, Settings
 from hub.store.blobs import FileBlobs
+from hub.store.packs import Packs
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
 from terminology.load import releases
@@ -131,7 +132,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
-    imaging = Imaging(store=store, blobs=blobs, clock=clock, new_id=ids)
+    imaging = Imaging(store, Packs(settings.data / "images"), clock, ids)
     doors = Doors(
         settings=settings,
         data=settings.data,

@@ -1,24 +1,27 @@
 """Imaging: composite instances in, durably; studies, series and instances found and read back.
 
-An instance is a blob (the DICOM Part 10 file, data set bytes as received) and a row of the index. Rows are internal
-versions of the store, of types that FHIR does not have: ``DicomStudy``, ``DicomSeries``, ``DicomInstance``, each with
-its attributes in the DICOM JSON Model (PS3.18 F.2). A patient is who an *issuer* gave an ID to: equal Patient IDs of
+An instance is a record of a pack (the DICOM Part 10 file, data set bytes as received) and a row of the index. The record
+is the fact, on disk when ``receive`` returns; the row follows it (``imaging_arrivals``). Rows are internal versions of
+the store, of types that FHIR does not have: ``DicomStudy``, ``DicomSeries``, ``DicomInstance``, each with its attributes
+in the DICOM JSON Model (PS3.18 F.2). A patient is who an *issuer* gave an ID to: equal Patient IDs of
 two hospitals are two patients, and a study row belongs to one patient only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from hub.errors import HubError
 from hub.search.expression import Entries, Equals, Exists, Expression, Ids, In, Match, Order, Query, Term, both
 from hub.services.context import Context
+from hub.services.imaging_arrivals import Arrival, Arrivals
 from hub.services.imaging_index import (
     BY_KEYWORD,
     ISSUER,
@@ -45,7 +48,8 @@ from hub.services.imaging_index import (
     wildcards,
 )
 from hub.services.imaging_studies import StudyClock
-from hub.store.protocol import Blobs, Item, Put, Reader, Store, Transaction, Version
+from hub.store.packs import Packs, Place
+from hub.store.protocol import Item, Put, Reader, Store, Transaction, Version
 
 DATABASE = "imaging"
 TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstance"}
@@ -62,8 +66,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 class Instance:
     """What an adapter has read of a composite instance.
 
-    ``file`` is the Part 10 file and ``header`` the length of what comes before the data set in it; ``issuer`` the
-    identifier system of its Patient ID, ``issuer_name`` the issuer as DICOM names it; ``facts`` are kept with the row
+    ``header`` is what comes before the data set in a Part 10 file, ``data`` the data set; ``issuer`` the identifier system of its Patient ID, ``issuer_name`` the issuer as DICOM names it; ``facts`` are kept with the row
     as they are (pixel offsets, faults).
     """
 
@@ -72,8 +75,8 @@ class Instance:
     study: str
     series: str
     transfer_syntax: str
-    file: bytes
-    header: int
+    header: bytes
+    data: bytes
     attributes: dict[str, Any]
     issuer: str
     issuer_name: str
@@ -97,14 +100,17 @@ class Received:
 class Imaging:
     """The door for images."""
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
+    def __init__(self, store: Store, packs: Packs, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
         self._store = store
-        self._blobs = blobs
+        self._packs = packs
         self._clock = clock
         self._new_id = new_id
         self._arrived: dict[str, int] = {}
         self._arriving = threading.Lock()
+        self._arrivals = Arrivals(self._index, packs.indexed)
         self._studies: StudyClock | None = None
+        for place, facts, _ in packs.left():
+            self._arrivals.accept(Arrival(msgspec.json.decode(facts), place))
 
     def register(self, build: Callable[[Row], None], quiet_seconds: float) -> None:
         """Have ``build`` called for each study row that seems complete (an adapter's door; the first one counts)."""
@@ -117,14 +123,16 @@ class Imaging:
             self._studies.wake()
 
     def close(self) -> None:
-        """Build the studies that wait, and end."""
+        """Index and build what waits, and end."""
         if self._studies is not None:
             self._studies.close()
+        self._arrivals.close()
+        self._packs.close()
 
     # --- receive ------------------------------------------------------------------------------------------------------
 
     def receive(self, instance: Instance, context: Context) -> Received:
-        """Store an instance; returns when blob and row are on disk.
+        """Store an instance; returns when it is on disk.
 
         The same bytes again change nothing. Raises HubError("duplicate") when the SOP Instance UID is taken by other
         bytes: they are kept apart as a row of the queue ``imaging-conflicts`` and nothing is overwritten;
@@ -137,70 +145,97 @@ class Imaging:
         ):
             if len(uid) > 64 or not _UID.fullmatch(uid):
                 raise HubError("value", f"{uid[:64]!r} is not a UID (PS3.5 9.1)", tag)
-        digest = self._blobs.put(instance.file)
-        patient = text(instance.attributes, PATIENT_ID)
-        study = row_id(instance.study, instance.issuer if patient else "", patient)
-        series = row_id(study, instance.series)
-        now = self._clock()
-        row = self._instance_row(instance, context, digest, study, series, now)
+        content = hashlib.sha256(instance.header)
+        content.update(instance.data)
+        row = self._instance_row(instance, context, content.hexdigest())
+        self._arrivals.claim(instance.sop_instance)
+        try:
+            new = self._keep(row, instance, content.digest())
+        except HubError:
+            self._arrivals.forget(instance.sop_instance)
+            raise
+        return Received(row["study"], new)
 
-        def work(tx: Transaction) -> bool | None:
-            tx.guard(study)
-            known = tx.read(TYPE["instance"], row["id"])
-            if known is not None and not known.deleted:
-                if decode(known)["blob"] == digest:
-                    return False
-                tx.enqueue(self._conflict(row, now))
-                return None
-            self._open(tx, study, series, instance, context, now)
-            _put(tx, "instance", row, instance_entries(row), known, now, context.origin)
-            return True
-
-        new = self._store.write(work)
-        if new is None:
+    def _keep(self, row: Row, instance: Instance, digest: bytes) -> bool:
+        """Whether the instance is new."""
+        known = self._store.read(TYPE["instance"], row["id"])
+        taken = known is not None and not known.deleted
+        if known is not None and taken and decode(known)["blob"] == row["blob"]:
+            self._arrivals.forget(row["uid"])
+            return False
+        if not taken or self._store.item_by_key(CONFLICTS, _conflict_key(row)) is None:
+            place = self._packs.put(encode(row), (instance.header, instance.data), digest)
+            with self._arriving:
+                self._arrived[row["study"]] = row["received"]["at"]
+            self._arrivals.accept(Arrival(row, place))
+        if taken:
+            self._arrivals.caught_up()
             raise HubError(
                 "duplicate",
                 "this SOP Instance UID is taken by an instance with other content; kept apart",
                 "(0008,0018)",
             )
-        with self._arriving:
-            self._arrived[study] = now
-        return Received(study, new)
+        return True
 
-    def _instance_row(
-        self, instance: Instance, context: Context, digest: str, study: str, series: str, now: int
-    ) -> Row:
+    def _instance_row(self, instance: Instance, context: Context, digest: str) -> Row:
+        patient = text(instance.attributes, PATIENT_ID)
+        study = row_id(instance.study, instance.issuer if patient else "", patient)
         return {
-            "id": row_id(instance.sop_instance), "uid": instance.sop_instance, "study": study, "series": series,
+            "id": row_id(instance.sop_instance), "uid": instance.sop_instance, "study": study,
+            "series": row_id(study, instance.series), "studyUID": instance.study, "seriesUID": instance.series,
             "sopClass": instance.sop_class, "transferSyntax": instance.transfer_syntax, "blob": digest,
-            "size": len(instance.file), "header": instance.header, **instance.facts,
-            "received": {"from": context.actor, "peer": context.peer, "door": context.door, "at": now},
+            "size": len(instance.header) + len(instance.data), "header": len(instance.header),
+            "issuer": instance.issuer, "issuerName": instance.issuer_name, **instance.facts,
+            "received": {"from": context.actor, "peer": context.peer, "door": context.door, "at": self._clock()},
             "attributes": instance.attributes,
         }  # fmt: skip
 
-    def _conflict(self, row: Row, now: int) -> Item:
-        data = {name: value for name, value in row.items() if name != "attributes"}
-        return Item(CONFLICTS, self._new_id(), f"{row['uid']}|{row['blob']}", row["blob"], "open", data, b"", now)
+    def _index(self, arrivals: Sequence[Arrival]) -> None:
+        """Write the rows of instances that are on disk, as one unit."""
 
-    def _open(self, tx: Transaction, study: str, series: str, instance: Instance, context: Context, now: int) -> None:
+        def work(tx: Transaction) -> None:
+            opened: set[str] = set()
+            for study in sorted({arrival.row["study"] for arrival in arrivals}):
+                tx.guard(study)
+            for arrival in arrivals:
+                row = arrival.row | {"pack": [arrival.place.pack, arrival.place.offset]}
+                known = tx.read(TYPE["instance"], row["id"])
+                if known is None or known.deleted:
+                    if row["series"] not in opened:
+                        self._open(tx, row)
+                        opened.add(row["series"])
+                    _put(tx, "instance", row, instance_entries(row), known, row["received"]["at"])
+                elif decode(known)["blob"] != row["blob"]:
+                    tx.enqueue(self._conflict(row))
+
+        self._store.write(work)
+
+    def _conflict(self, row: Row) -> Item:
+        data = {name: value for name, value in row.items() if name != "attributes"}
+        at = row["received"]["at"]
+        return Item(CONFLICTS, self._new_id(), _conflict_key(row), row["blob"], "open", data, b"", at)
+
+    def _open(self, tx: Transaction, instance: Row) -> None:
         """Have the study and series rows, the study open: something arrived that its ImagingStudy does not show yet."""
-        modality = text(instance.attributes, MODALITY)
+        study, series, now = instance["study"], instance["series"], instance["received"]["at"]
+        modality = text(instance["attributes"], MODALITY)
         known = tx.read(TYPE["study"], study)
         new_series = tx.read(TYPE["series"], series) is None
         if new_series:
-            row: Row = {"id": series, "uid": instance.series, "study": study}
-            row["attributes"] = pick(instance.attributes, "series", instance.series)
-            _put(tx, "series", row, entries(row, "series"), None, now, context.origin)
+            row: Row = {"id": series, "uid": instance["seriesUID"], "study": study}
+            row["attributes"] = pick(instance["attributes"], "series", instance["seriesUID"])
+            _put(tx, "series", row, entries(row, "series"), None, now)
         if known is not None and not new_series and b'"open":true' in known.text:
             return
         if known is None:
-            contested = self._report_other_patients(tx, instance, now)
+            contested = self._report_other_patients(tx, instance)
             row = {
-                "id": study, "uid": instance.study, "open": True, "issuer": instance.issuer, "from": context.actor,
-                "attributes": pick(instance.attributes, "study", instance.study),
+                "id": study, "uid": instance["studyUID"], "open": True, "issuer": instance["issuer"],
+                "from": instance["received"]["from"],
+                "attributes": pick(instance["attributes"], "study", instance["studyUID"]),
             }  # fmt: skip
             if not text(row["attributes"], ISSUER):
-                row["attributes"][ISSUER] = {"vr": "LO", "Value": [instance.issuer_name]}
+                row["attributes"][ISSUER] = {"vr": "LO", "Value": [instance["issuerName"]]}
             if contested:
                 row["contested"] = True
         else:
@@ -208,28 +243,29 @@ class Imaging:
         modalities = row["attributes"].get(MODALITIES, {}).get("Value", [])
         if modality and modality not in modalities:
             row["attributes"][MODALITIES] = {"vr": "CS", "Value": [*modalities, modality]}
-        _put(tx, "study", row, study_entries(row), known, now, context.origin)
+        _put(tx, "study", row, study_entries(row), known, now)
 
-    def _report_other_patients(self, tx: Transaction, instance: Instance, now: int) -> bool:
+    def _report_other_patients(self, tx: Transaction, instance: Row) -> bool:
         """Whether another patient has a study of this UID already: a finding for people to settle."""
         others = tx.find(
-            Query((TYPE["study"],), Match("StudyInstanceUID", Equals(instance.study)), databases=(DATABASE,))
+            Query((TYPE["study"],), Match("StudyInstanceUID", Equals(instance["studyUID"])), databases=(DATABASE,))
         )
         if others:
             data = {
                 "finding": "study-under-two-patients",
-                "study": instance.study,
-                "patient": [instance.issuer, text(instance.attributes, PATIENT_ID)],
+                "study": instance["studyUID"],
+                "patient": [instance["issuer"], text(instance["attributes"], PATIENT_ID)],
                 "others": [found.version.id for found in others],
             }
-            key = f"study-under-two-patients|{instance.study}"
-            tx.enqueue(Item(FINDINGS, self._new_id(), key, "", "open", data, b"", now))
+            key = f"study-under-two-patients|{instance['studyUID']}"
+            tx.enqueue(Item(FINDINGS, self._new_id(), key, "", "open", data, b"", instance["received"]["at"]))
         return bool(others)
 
     # --- studies that wait for their ImagingStudy ---------------------------------------------------------------------
 
     def waiting(self, quiet: int) -> list[Row]:
         """Open study rows in which nothing has arrived for ``quiet`` microseconds."""
+        self._arrivals.caught_up()
         found = self._store.find(Query((TYPE["study"],), Match("open", Exists()), databases=(DATABASE,), limit=200))
         before = self._clock() - quiet
         with self._arriving:
@@ -248,7 +284,7 @@ class Imaging:
         row.pop("open", None)
         row["attributes"]["00201206"] = {"vr": "IS", "Value": [series]}
         row["attributes"]["00201208"] = {"vr": "IS", "Value": [instances]}
-        _put(tx, "study", row, study_entries(row), known, self._clock(), known.origin)
+        _put(tx, "study", row, study_entries(row), known, self._clock())
         with self._arriving:
             self._arrived.pop(study, None)
 
@@ -296,6 +332,7 @@ class Imaging:
         return [*where, *compiled(by_level[level])], by_level[level]
 
     def _versions(self, level: Level, where: Sequence[Expression], limit: int) -> list[Version]:
+        self._arrivals.caught_up()
         query = Query((TYPE[level],), both(*where), ORDER.get(level, ()), (DATABASE,), limit=limit)
         return [found.version for found in self._store.find(query)]
 
@@ -318,6 +355,7 @@ class Imaging:
     def instance(self, context: Context, study: str, series: str, instance: str) -> Row:
         """One instance by its three UIDs. HubError("not-found")."""
         del context
+        self._arrivals.caught_up()
         version = self._store.read(TYPE["instance"], row_id(instance))
         if version is None or version.deleted:
             raise HubError("not-found", f"there is no instance {instance}")
@@ -364,27 +402,33 @@ class Imaging:
         tx.put(Put(DATABASE, STEP, row["id"], version, method, self._clock(), encode(row), found, context.origin))
 
     def held(self, instance: str) -> Row | None:
-        """The row of an instance whose row and bytes are both on disk; None when they are not."""
+        """The row of an instance whose bytes are on disk, read back and compared; None when they are not."""
+        self._arrivals.caught_up()
         version = self._store.read(TYPE["instance"], row_id(instance))
         if version is None or version.deleted:
             return None
         row = decode(version)
-        return row if self._blobs.size(row["blob"]) == row["size"] else None
+        return row if self._packs.holds(_place(row), bytes.fromhex(row["blob"])) else None
 
     def file(self, row: Row) -> bytes:
         """The Part 10 file of an instance row."""
-        return self._blobs.get(row["blob"])
-
-    def open(self, row: Row) -> BinaryIO:
-        """The same as a readable, seekable file."""
-        return self._blobs.open(row["blob"])
+        return self._packs.read(_place(row))
 
     def reports(self, queue: str, limit: int = 50) -> list[Item]:
         """Rows of the queues of conflicts and findings, newest first."""
+        self._arrivals.caught_up()
         return self._store.items(queue, limit=limit)
 
 
-def _put(tx: Transaction, level: Level, row: Row, found: Entries, known: Version | None, now: int, origin: str) -> None:
+def _conflict_key(row: Row) -> str:
+    return f"{row['uid']}|{row['blob']}"
+
+
+def _place(row: Row) -> Place:
+    return Place(*row["pack"], row["size"])
+
+
+def _put(tx: Transaction, level: Level, row: Row, found: Entries, known: Version | None, now: int) -> None:
     """Write a row: the first version, or the next one after ``known``."""
     version, method = (1, "POST") if known is None else (known.version + 1, "PUT")
-    tx.put(Put(DATABASE, TYPE[level], row["id"], version, method, now, encode(row), found, origin))
+    tx.put(Put(DATABASE, TYPE[level], row["id"], version, method, now, encode(row), found))

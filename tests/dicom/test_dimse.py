@@ -95,7 +95,7 @@ def test_the_same_instance_again_changes_nothing_and_other_bytes_are_kept_apart(
     assert hub.store(first, first, other, other) == [0x0000, 0x0000, 0x0111, 0x0111]
     (conflict,) = hub.doors.imaging.reports(imaging.CONFLICTS)
     assert conflict.data["uid"] == first.sop_instance and conflict.data["received"]["from"] == "TEST_CT"
-    assert part10.split(hub.doors.blobs.get(conflict.digest)) == other
+    assert part10.split(hub.doors.imaging.file(conflict.data)) == other
     answer = hub.web.get("/studies/1.2.3/series/1.2.3.0/instances/1.2.3.1", headers={"Accept": "application/dicom"})
     assert part10.split(answer.content) == first
 

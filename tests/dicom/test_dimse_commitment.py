@@ -62,8 +62,10 @@ def test_what_is_not_there_is_never_committed(hub: Hub) -> None:
     hub.store(held, lost)
     row = hub.doors.imaging.held("1.2")
     assert row is not None
-    blob = next(path for path in Path(hub.doors.data, "blobs").rglob("*") if path.name.endswith(row["blob"][4:]))
-    blob.unlink()
+    name, offset = row["pack"]
+    with Path(hub.doors.data, "images", f"{name}.open").open("r+b") as pack:
+        pack.seek(offset + row["size"] - 1)
+        pack.write(b"\xff")
     results: queue.Queue[Any] = queue.Queue()
     other = part10.File("1.2.840.10008.5.1.4.1.1.4", "1.1", held.transfer_syntax, b"")
     commit(hub, request(held, lost, absent, other), results, wait=True)

@@ -14,7 +14,7 @@ from hub.errors import HubError
 from hub.services import imaging
 from hub.services.context import Context
 from hub.services.imaging import Imaging, Instance
-from hub.store.blobs import FileBlobs
+from hub.store.packs import Packs
 from hub.store.protocol import Store
 
 CONTEXT = Context(door="dicom", actor="CT_1", peer="127.0.0.1")
@@ -23,7 +23,7 @@ CONTEXT = Context(door="dicom", actor="CT_1", peer="127.0.0.1")
 @pytest.fixture
 def service(store: Store, tmp_path: Path, clock: Callable[[], int]) -> Imaging:
     numbers = itertools.count()
-    return Imaging(store, FileBlobs(tmp_path / "blobs"), clock, lambda: f"id-{next(numbers)}")
+    return Imaging(store, Packs(tmp_path / "images"), clock, lambda: f"id-{next(numbers)}")
 
 
 def instance(
@@ -36,15 +36,14 @@ def instance(
         "00100020": {"vr": "LO", "Value": ["10001"]},
         **more.pop("attributes", {}),
     }
-    file = b"header" + uid.encode() + content
     return Instance(
         "1.2.840.10008.5.1.4.1.1.2",
         uid,
         study,
         series,
         "1.2.840.10008.1.2.1",
-        file,
-        6,
+        b"header",
+        uid.encode() + content,
         attributes,
         more.pop("issuer", "urn:a"),
         "A",
