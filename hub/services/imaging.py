@@ -1,10 +1,7 @@
 """Imaging: composite instances in, durably; studies, series and instances found and read back.
 
-An instance is a record of a pack (the DICOM Part 10 file, data set bytes as received) and a row of the index. The record
-is the fact, on disk when ``receive`` returns; the row follows it (``imaging_arrivals``). Rows are internal versions of
-the store, of types that FHIR does not have: ``DicomStudy``, ``DicomSeries``, ``DicomInstance``, each with its attributes
-in the DICOM JSON Model (PS3.18 F.2). A patient is who an *issuer* gave an ID to: equal Patient IDs of
-two hospitals are two patients, and a study row belongs to one patient only.
+An instance is a record of a pack (the DICOM Part 10 file, data set bytes as received) and a row of the index
+(``imaging_rows``). The record is the fact, on disk when ``receive`` returns; the row follows it (``imaging_arrivals``).
 """
 
 from __future__ import annotations
@@ -24,10 +21,7 @@ from hub.services.context import Context
 from hub.services.imaging_arrivals import Arrival, Arrivals
 from hub.services.imaging_index import (
     BY_KEYWORD,
-    ISSUER,
     LEVELS,
-    MODALITIES,
-    MODALITY,
     PATIENT_ID,
     SERIES_UID,
     STUDY_UID,
@@ -37,25 +31,18 @@ from hub.services.imaging_index import (
     compiled,
     decode,
     encode,
-    entries,
     fitting,
-    instance_entries,
-    pick,
     row_id,
     row_ids,
-    study_entries,
     text,
     wildcards,
 )
+from hub.services.imaging_rows import CONFLICTS, DATABASE, TYPE, conflict_key, index, put_study
 from hub.services.imaging_studies import StudyClock
 from hub.store.packs import Packs, Place
 from hub.store.protocol import Item, Put, Reader, Store, Transaction, Version
 
-DATABASE = "imaging"
-TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstance"}
 STEP = "DicomProcedureStep"
-CONFLICTS, FINDINGS = "imaging-conflicts", "imaging-findings"
-"""Queues: other bytes under a SOP Instance UID that is taken; a study under two patients."""
 MAX_ROWS, MAX_INSTANCES = 10_000, 1_000_000
 ORDER: dict[str, tuple[Order, ...]] = {"study": (Order("StudyDate", True, "range"), Order("StudyInstanceUID"))}
 """Studies newest first; series and instances, whose rows do not change, as they came."""
@@ -66,8 +53,9 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 class Instance:
     """What an adapter has read of a composite instance.
 
-    ``header`` is what comes before the data set in a Part 10 file, ``data`` the data set; ``issuer`` the identifier system of its Patient ID, ``issuer_name`` the issuer as DICOM names it; ``facts`` are kept with the row
-    as they are (pixel offsets, faults).
+    ``header`` is what comes before the data set in a Part 10 file, ``data`` the data set; ``issuer`` the identifier
+    system of its Patient ID, ``issuer_name`` the issuer as DICOM names it; ``facts`` are kept with the row as they are
+    (pixel offsets, faults).
     """
 
     sop_class: str
@@ -163,7 +151,7 @@ class Imaging:
         if known is not None and taken and decode(known)["blob"] == row["blob"]:
             self._arrivals.forget(row["uid"])
             return False
-        if not taken or self._store.item_by_key(CONFLICTS, _conflict_key(row)) is None:
+        if not taken or self._store.item_by_key(CONFLICTS, conflict_key(row)) is None:
             place = self._packs.put(encode(row), (instance.header, instance.data), digest)
             with self._arriving:
                 self._arrived[row["study"]] = row["received"]["at"]
@@ -191,75 +179,7 @@ class Imaging:
         }  # fmt: skip
 
     def _index(self, arrivals: Sequence[Arrival]) -> None:
-        """Write the rows of instances that are on disk, as one unit."""
-
-        def work(tx: Transaction) -> None:
-            opened: set[str] = set()
-            for study in sorted({arrival.row["study"] for arrival in arrivals}):
-                tx.guard(study)
-            for arrival in arrivals:
-                row = arrival.row | {"pack": [arrival.place.pack, arrival.place.offset]}
-                known = tx.read(TYPE["instance"], row["id"])
-                if known is None or known.deleted:
-                    if row["series"] not in opened:
-                        self._open(tx, row)
-                        opened.add(row["series"])
-                    _put(tx, "instance", row, instance_entries(row), known, row["received"]["at"])
-                elif decode(known)["blob"] != row["blob"]:
-                    tx.enqueue(self._conflict(row))
-
-        self._store.write(work)
-
-    def _conflict(self, row: Row) -> Item:
-        data = {name: value for name, value in row.items() if name != "attributes"}
-        at = row["received"]["at"]
-        return Item(CONFLICTS, self._new_id(), _conflict_key(row), row["blob"], "open", data, b"", at)
-
-    def _open(self, tx: Transaction, instance: Row) -> None:
-        """Have the study and series rows, the study open: something arrived that its ImagingStudy does not show yet."""
-        study, series, now = instance["study"], instance["series"], instance["received"]["at"]
-        modality = text(instance["attributes"], MODALITY)
-        known = tx.read(TYPE["study"], study)
-        new_series = tx.read(TYPE["series"], series) is None
-        if new_series:
-            row: Row = {"id": series, "uid": instance["seriesUID"], "study": study}
-            row["attributes"] = pick(instance["attributes"], "series", instance["seriesUID"])
-            _put(tx, "series", row, entries(row, "series"), None, now)
-        if known is not None and not new_series and b'"open":true' in known.text:
-            return
-        if known is None:
-            contested = self._report_other_patients(tx, instance)
-            row = {
-                "id": study, "uid": instance["studyUID"], "open": True, "issuer": instance["issuer"],
-                "from": instance["received"]["from"],
-                "attributes": pick(instance["attributes"], "study", instance["studyUID"]),
-            }  # fmt: skip
-            if not text(row["attributes"], ISSUER):
-                row["attributes"][ISSUER] = {"vr": "LO", "Value": [instance["issuerName"]]}
-            if contested:
-                row["contested"] = True
-        else:
-            row = decode(known) | {"open": True}
-        modalities = row["attributes"].get(MODALITIES, {}).get("Value", [])
-        if modality and modality not in modalities:
-            row["attributes"][MODALITIES] = {"vr": "CS", "Value": [*modalities, modality]}
-        _put(tx, "study", row, study_entries(row), known, now)
-
-    def _report_other_patients(self, tx: Transaction, instance: Row) -> bool:
-        """Whether another patient has a study of this UID already: a finding for people to settle."""
-        others = tx.find(
-            Query((TYPE["study"],), Match("StudyInstanceUID", Equals(instance["studyUID"])), databases=(DATABASE,))
-        )
-        if others:
-            data = {
-                "finding": "study-under-two-patients",
-                "study": instance["studyUID"],
-                "patient": [instance["issuer"], text(instance["attributes"], PATIENT_ID)],
-                "others": [found.version.id for found in others],
-            }
-            key = f"study-under-two-patients|{instance['studyUID']}"
-            tx.enqueue(Item(FINDINGS, self._new_id(), key, "", "open", data, b"", instance["received"]["at"]))
-        return bool(others)
+        self._store.write(lambda tx: index(tx, arrivals, self._new_id))
 
     # --- studies that wait for their ImagingStudy ---------------------------------------------------------------------
 
@@ -284,7 +204,7 @@ class Imaging:
         row.pop("open", None)
         row["attributes"]["00201206"] = {"vr": "IS", "Value": [series]}
         row["attributes"]["00201208"] = {"vr": "IS", "Value": [instances]}
-        _put(tx, "study", row, study_entries(row), known, self._clock())
+        put_study(tx, row, known, self._clock())
         with self._arriving:
             self._arrived.pop(study, None)
 
@@ -420,15 +340,6 @@ class Imaging:
         return self._store.items(queue, limit=limit)
 
 
-def _conflict_key(row: Row) -> str:
-    return f"{row['uid']}|{row['blob']}"
-
-
 def _place(row: Row) -> Place:
-    return Place(*row["pack"], row["size"])
-
-
-def _put(tx: Transaction, level: Level, row: Row, found: Entries, known: Version | None, now: int) -> None:
-    """Write a row: the first version, or the next one after ``known``."""
-    version, method = (1, "POST") if known is None else (known.version + 1, "PUT")
-    tx.put(Put(DATABASE, TYPE[level], row["id"], version, method, now, encode(row), found))
+    name, offset = row["pack"]
+    return Place(name, offset, row["size"])

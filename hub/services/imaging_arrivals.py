@@ -127,7 +127,7 @@ class Arrivals:
             if len(batch) > 1:
                 for arrival in batch:
                     self._write([arrival])
-            elif isinstance(error, HubError) and error.retry and not self._closing:
+            elif isinstance(error, HubError) and error.row.retry == "transient" and not self._closing:
                 log.warning("instance %s waits for the index: %s", batch[0].row["uid"], error)
                 threading.Event().wait(RETRY_SECONDS)
                 self._write(batch)

@@ -1,7 +1,7 @@
 """Pack files: many images one behind the other in files that only grow, durable with one flush for all who wait.
 
-A record is its head (magic, length of the facts, length of the content, CRC-32 of the facts, SHA-256 of the content), the
-facts of whoever stores it, and the content. Whatever stands in a pack and is not yet in an index can be found again:
+A record is its head (magic, length of the facts, length of the content, CRC-32 of the facts, SHA-256 of the content),
+the facts of whoever stores it, and the content. Whatever stands in a pack and is not yet in an index can be found again:
 a pack bears the suffix ``.open`` until all that it holds is indexed, and what a process left open is read at the next
 start. So ``put`` is the one flush that an acknowledgement waits for, and the index may follow.
 
@@ -152,7 +152,7 @@ class Packs:
         del self._unindexed[pack.name]
         if self._writing is pack:
             self._writing = None
-        os.rename(self._root / (pack.name + OPEN), self._root / pack.name)
+        (self._root / (pack.name + OPEN)).rename(self._root / pack.name)
         os.close(pack.file)
 
     def close(self) -> None:

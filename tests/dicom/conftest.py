@@ -141,5 +141,5 @@ def row(path: Path) -> tuple[Row, bytes]:
     """The index row of a file and the file as the hub keeps it."""
     file = part10.split(path.read_bytes())
     read, _ = instance.read(file.data, file.sop_class, file.sop_instance, file.transfer_syntax, "TEST_CT")
-    facts = {"transferSyntax": read.transfer_syntax, "header": read.header, "attributes": read.attributes}
-    return facts | read.facts, read.file
+    facts = {"transferSyntax": read.transfer_syntax, "header": len(read.header), "attributes": read.attributes}
+    return facts | read.facts, read.header + read.data

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 from adapters.dicom import dataset, part10
 from adapters.dicom.ul import association, dimse, pdu
 from hub.errors import HubError
-from hub.services import imaging
+from hub.services import imaging_rows
 
 from .conftest import FILES, Hub, image, shipped
 
@@ -85,7 +85,7 @@ def test_every_file_pydicom_ships_is_stored_as_sent_or_refused_with_a_reason(hub
         assert part10.split(answer.content) == file
         assert hub.web.get(f"{url}/metadata").json()[0]
     other = [name for name, status in statuses.items() if status == 0x0111]
-    assert len(hub.doors.imaging.reports(imaging.CONFLICTS)) == len(other) == 31
+    assert len(hub.doors.imaging.reports(imaging_rows.CONFLICTS)) == len(other) == 31
     hub.until(lambda: not hub.doors.imaging.waiting(0))
     assert len(hub.resources("ImagingStudy")) == len(studies)
 
@@ -93,7 +93,7 @@ def test_every_file_pydicom_ships_is_stored_as_sent_or_refused_with_a_reason(hub
 def test_the_same_instance_again_changes_nothing_and_other_bytes_are_kept_apart(hub: Hub) -> None:
     first, other = image(), image(PatientName="Li^Si")
     assert hub.store(first, first, other, other) == [0x0000, 0x0000, 0x0111, 0x0111]
-    (conflict,) = hub.doors.imaging.reports(imaging.CONFLICTS)
+    (conflict,) = hub.doors.imaging.reports(imaging_rows.CONFLICTS)
     assert conflict.data["uid"] == first.sop_instance and conflict.data["received"]["from"] == "TEST_CT"
     assert part10.split(hub.doors.imaging.file(conflict.data)) == other
     answer = hub.web.get("/studies/1.2.3/series/1.2.3.0/instances/1.2.3.1", headers={"Accept": "application/dicom"})
@@ -110,7 +110,7 @@ def test_equal_patient_ids_of_two_hospitals_are_two_patients(hub: Hub) -> None:
 
 def test_one_study_uid_under_two_patients_is_a_finding_and_stays_two_studies(hub: Hub) -> None:
     hub.store(image("1.1"), image("1.2", PatientID="10002"))
-    (finding,) = hub.doors.imaging.reports(imaging.FINDINGS)
+    (finding,) = hub.doors.imaging.reports(imaging_rows.FINDINGS)
     assert finding.data["finding"] == "study-under-two-patients" and finding.data["study"] == "1.2.3"
     studies = hub.until(lambda: found if len(found := hub.resources("ImagingStudy")) == 2 else None)
     assert {study["numberOfInstances"] for study in studies} == {1}

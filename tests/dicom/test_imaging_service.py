@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hub.errors import HubError
-from hub.services import imaging
+from hub.services import imaging_rows
 from hub.services.context import Context
 from hub.services.imaging import Imaging, Instance
 from hub.store.packs import Packs
@@ -67,7 +67,7 @@ def test_other_bytes_are_kept_apart(service: Imaging) -> None:
     for _ in range(2):
         with pytest.raises(HubError, match="duplicate"):
             service.receive(instance(content=b"other"), CONTEXT)
-    (conflict,) = service.reports(imaging.CONFLICTS)
+    (conflict,) = service.reports(imaging_rows.CONFLICTS)
     assert conflict.data["uid"] == "1.1.1"
     assert service.file(service.instance(CONTEXT, "1", "1.1", "1.1.1")) == b"header1.1.1"
 
@@ -132,7 +132,7 @@ def test_equal_patient_ids_of_two_issuers_are_two_studies_and_a_finding(service:
     service.receive(instance(), CONTEXT)
     service.receive(instance("1.1.2", issuer="urn:b"), CONTEXT)
     assert studies(service) == ["1", "1"]
-    (finding,) = service.reports(imaging.FINDINGS)
+    (finding,) = service.reports(imaging_rows.FINDINGS)
     assert finding.data["patient"] == ["urn:b", "10001"]
     assert service.find(CONTEXT, "instance", [("PatientID", "10001")])[0]["uid"] == "1.1.1"
 
