@@ -193,3 +193,83 @@ _BY_NUMBER: dict[Callable[[Picture], Array], str] = {
 }
 DECODERS = {f"1.2.840.10008.1.2.{end}": decoder for decoder, ends in _BY_NUMBER.items() for end in ends.split()}
 """Transfer syntax -> decoder of a frame; all others are uncompressed."""
+
+
+# --- encoders ---------------------------------------------------------------------------------------------------------
+
+
+def recode(picture: Picture, syntax: str) -> tuple[bytes, str]:
+    """The frame in another transfer syntax, and its photometric interpretation there; stored values are the same.
+
+    ValueError when the encoder cannot take such pixels.
+    """
+    values = np.ascontiguousarray(decode(picture))
+    photometric = picture.photometric
+    if photometric.startswith("YBR") and picture.syntax in DECODERS and picture.syntax != RLE:
+        photometric = "RGB" if picture.syntax not in JPEG_LS else photometric
+    if picture.allocated == 1:
+        raise ValueError("single-bit pixels stay as they are")
+    if syntax not in ENCODERS:
+        return values.astype(values.dtype.newbyteorder("<")).tobytes(), photometric
+    if values.dtype.kind == "f":
+        raise ValueError("floating-point pixels are not compressed")
+    if values.dtype.itemsize > 2 and syntax != RLE:
+        raise ValueError(f"{picture.allocated} bits a sample are not compressed in {syntax}")
+    coded = ENCODERS[syntax](values)
+    if syntax in REVERSIBLE_COLOUR and values.ndim == 3 and coded[coded.index(b"\xff\x52") + 8] == 1:
+        photometric = "YBR_RCT"
+    return coded, photometric
+
+
+def _to_htj2k(values: Array) -> bytes:
+    return bytes(imagecodecs.htj2k_encode(values, reversible=True))
+
+
+def _to_jpeg_2000(values: Array) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True))
+
+
+def _to_jpeg_ls(values: Array) -> bytes:
+    room = bytearray(values.nbytes * 2 + 4096)
+    return bytes(imagecodecs.jpegls_encode(_unsigned(values), out=room))
+
+
+def _to_jpeg_lossless(values: Array) -> bytes:
+    if values.ndim == 3:
+        raise ValueError("JPEG lossless is written for grey images only")
+    return bytes(imagecodecs.ljpeg_encode(_unsigned(values)))
+
+
+def _to_rle(values: Array) -> bytes:
+    """A segment for each byte of each sample, the most significant first, rows by themselves (PS3.5 G)."""
+    planes = values[..., None] if values.ndim == 2 else values
+    segments = []
+    for sample in range(planes.shape[2]):
+        whole = np.ascontiguousarray(planes[..., sample]).astype(values.dtype.newbyteorder(">"))
+        parts = whole.view(np.uint8).reshape(*whole.shape, values.dtype.itemsize)
+        for place in range(values.dtype.itemsize):
+            coded = bytes(imagecodecs.packbits_encode(np.ascontiguousarray(parts[..., place])))
+            segments.append(coded + b"\0" * (len(coded) % 2))
+    if len(segments) > 15:
+        raise ValueError("RLE has 15 segments at most")
+    starts = np.cumsum([64, *(len(segment) for segment in segments)])[: len(segments)]
+    header = np.zeros(16, "<u4")
+    header[0], header[1 : len(segments) + 1] = len(segments), starts
+    return header.tobytes() + b"".join(segments)
+
+
+def _unsigned(values: Array) -> Array:
+    return values.view(values.dtype.str.replace("i", "u"))
+
+
+RLE = "1.2.840.10008.1.2.5"
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+REVERSIBLE_COLOUR = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201")
+ENCODERS: dict[str, Callable[[Array], bytes]] = {
+    "1.2.840.10008.1.2.4.70": _to_jpeg_lossless,
+    "1.2.840.10008.1.2.4.80": _to_jpeg_ls,
+    "1.2.840.10008.1.2.4.90": _to_jpeg_2000,
+    "1.2.840.10008.1.2.4.201": _to_htj2k,
+    RLE: _to_rle,
+}
+"""Transfer syntax -> encoder of a frame; all of them without loss."""

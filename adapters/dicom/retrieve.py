@@ -197,10 +197,10 @@ def _store(doors: Doors, target: Association, row: Row, id: int, origin: dimse.C
     offered = [context for context in target.contexts.values() if context.abstract == row["sopClass"]]
     exact = next((context for context in offered if context.transfer[0] == row["transferSyntax"]), None)
     try:
-        data = memoryview(doors.imaging.file(row))[row["header"] :]
-        context = exact
+        file = doors.imaging.file(row)
+        context, data = exact, memoryview(file)[row["header"] :]
         if context is None:
-            context, data = transcode.to_any(data, row["transferSyntax"], offered)
+            context, data = transcode.to_any(row, file, offered)
     except HubError as error:
         log.info("instance %s cannot be sent to %s: %s", row["uid"], target.called, error)
         return 0x0122
