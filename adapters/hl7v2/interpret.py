@@ -214,6 +214,7 @@ class Interpreter:
             "cleared": translation.mapped.cleared,
             "authority": translation.mapped.authority,
             "restores": translation.mapped.restores,
+            "inherits": translation.mapped.inherits,
             "findings": [finding.rule for finding in message.encoding_findings()],
         }
         return Interpretation(bundle_of(translation, inbound.id, inbound.received), message.kind, facts)

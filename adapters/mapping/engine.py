@@ -29,6 +29,7 @@ class Mapped:
     cleared: dict[str, list[str]]
     authority: dict[str, str]
     restores: dict[str, Any]
+    inherits: dict[str, str]
 
 
 class Engine:
@@ -59,4 +60,16 @@ class Engine:
                 elements += [element] if element not in elements else []
         types = {resource["resourceType"]: None for resource in resources}
         authority, restores = self.meaning.authority(run, types), self.meaning.restores(event, types)
-        return Mapped(resources, run.problems, unmapped, cleared, authority, restores)
+        return Mapped(resources, run.problems, unmapped, cleared, authority, restores, _inherits(resources))
+
+
+def _inherits(resources: list[Resource]) -> dict[str, str]:
+    """Record -> the record that it takes over: an old number's Patient, Encounter or Account in the same message."""
+    found: dict[str, str] = {}
+    for one in resources:
+        prior = f"{one['resourceType']}/{one['id']}"
+        others = [link.get("other", {}) for link in one.get("link", ()) if link.get("type") == "replaced-by"]
+        if one["resourceType"] in ("Encounter", "Account"):
+            others.append(one.get("partOf", {}))
+        found |= dict.fromkeys((other["reference"] for other in others if "reference" in other), prior)
+    return found

@@ -31,7 +31,10 @@ class Meaning:
             self._cancels.setdefault(one.event, {})[one.type] = restored
 
     def authority(self, run: Run, types: Iterable[str]) -> dict[str, str]:
-        """``Type`` or ``Type.slot`` -> word, of those types whose word is not ``states``."""
+        """``Type`` or ``Type.slot`` -> word, of those types whose word is not ``states``.
+
+        A record that the message replaces (labelled ``[prior]``) is stated, whatever is said of its type.
+        """
         found: dict[str, str] = {}
         for type in types:
             for test, slots, word in self._rows.get(type, ()):
@@ -40,7 +43,9 @@ class Meaning:
                         found.setdefault(name, word)
                     if not slots:
                         break
-        return {name: word for name, word in found.items() if word != STATES or "." in name}
+        said = {name: word for name, word in found.items() if word != STATES or "." in name}
+        replaced = (entry.resource for entry in run.entries if entry.label.endswith("[prior]")) if said else ()
+        return said | {f"{one['resourceType']}/{one['id']}": STATES for one in replaced if "id" in one}
 
     def restores(self, event: str, types: Iterable[str]) -> dict[str, Any]:
         """By resource type: the events that this one cancels, and the slots that become what they were."""

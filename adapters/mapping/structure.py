@@ -20,12 +20,16 @@ WHOSE = ("subject", "patient", "beneficiary")
 
 @dataclass(slots=True)
 class Place:
-    """A segment's place in a message table: its groups, outermost first, and the steps of its rows."""
+    """A segment's place in a message table: its groups, outermost first, and the steps of its rows.
+
+    ``second`` (written ``PID:second``): where the segment stands when it comes again.
+    """
 
     number: int
     groups: tuple[str, ...]
     steps: list[Step]
     labels: set[str] = field(default_factory=set)
+    second: bool = False
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class Structure:
             place = known.get(row.identifier)
             if place is None:
                 paths = tuple(".".join(groups[: depth + 1]) for depth in range(len(groups)))
-                place = known[row.identifier] = Place(number, paths, [])
+                place = known[row.identifier] = Place(number, paths, [], second=row.identifier.endswith(":second"))
                 self.places.setdefault(segment, []).append(place)
             if row.map:
                 place.steps.append(_step(row, compiler))
@@ -95,7 +99,10 @@ class Structure:
             group = at.groups[depth - 1]
             within = [place for place in places if len(place.groups) >= depth and place.groups[depth - 1] == group]
             if within:
-                return next((place for place in within if place.number >= at.number), within[0])
+                ahead = [place for place in within if place.number >= at.number]
+                if len(ahead) > 1 and ahead[0] is at and ahead[1].second:
+                    return ahead[1]
+                return ahead[0] if ahead else within[0]
         return places[0]
 
     def _begin_again(self, run: Run, at: Place, place: Place, seen: set[int]) -> None:

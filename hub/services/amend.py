@@ -30,16 +30,18 @@ Before = Callable[[Sequence[str]], Resource | None]
 class Statement:
     """What a message says besides its resources.
 
-    ``time``: when the event happened (FHIR dateTime). ``authority``: by type or ``Type.slot``, ``states`` (the rule),
-    ``mentions`` (an authority's word counts more), ``names`` (no rank: the order of arrival decides) or ``withdraws``
+    ``time``: when the event happened (FHIR dateTime). ``authority``: by ``Type/id``, type or ``Type.slot``, ``states`` (the
+    rule), ``mentions`` (an authority's word counts more), ``names`` (no rank: the order of arrival decides) or ``withdraws``
     (what is given is removed). ``cleared``: elements deleted, by ``Type/id``. ``restores``: by type, the events that
-    this one cancels and the slots that become again what they were before.
+    this one cancels and the slots that become again what they were before. ``inherits``: the record that another one
+    takes over, by the ``Type/id`` of the other.
     """
 
     time: str = ""
     authority: Mapping[str, str] = field(default_factory=dict)
     cleared: Mapping[str, Sequence[str]] = field(default_factory=dict)
     restores: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    inherits: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Statement:
@@ -49,17 +51,20 @@ class Statement:
             facts.get("authority") or {},
             facts.get("cleared") or {},
             facts.get("restores") or {},
+            facts.get("inherits") or {},
         )
 
-    def says(self, type: str, slot: str = "") -> str:
-        """``states``, ``mentions``, ``names`` or ``withdraws``: of a resource type, or of one of its slots."""
+    def says(self, type: str, slot: str = "", id: str = "") -> str:
+        """``states``, ``mentions``, ``names`` or ``withdraws``: of a resource or its type, or of one of its slots."""
+        if (own := self.authority.get(f"{type}/{id}")) is not None:
+            return own
         element = slot.partition(":")[0].partition(".")[0]
         special = self.authority.get(f"{type}.{slot}") or self.authority.get(f"{type}.{element}") if slot else None
         return special or self.authority.get(type, "states")
 
-    def rank(self, type: str, slot: str = "") -> str:
+    def rank(self, type: str, slot: str = "", id: str = "") -> str:
         """The rank of what this says: ``2026-11-20T08:30:00+08:00``, ``~2026...`` of a mention, ``-`` of none."""
-        word = self.says(type, slot)
+        word = self.says(type, slot, id)
         if not self.time or word == "names":
             return UNRANKED
         return f"~{self.time}" if word == "mentions" else self.time
@@ -67,15 +72,15 @@ class Statement:
 
 def stamped(resource: Resource, statement: Statement) -> Resource:
     """A resource that is new to the store, with the ranks of its slots."""
-    type = resource["resourceType"]
-    base = statement.rank(type)
+    type, id = resource["resourceType"], resource["id"]
+    base = statement.rank(type, id=id)
     special = [name.partition(".")[2] for name in statement.authority if name.startswith(f"{type}.")]
-    cleared = statement.cleared.get(f"{type}/{resource['id']}", ())
+    cleared = statement.cleared.get(f"{type}/{id}", ())
     if statement.says(type, "link") == "withdraws":
         resource = {name: value for name, value in resource.items() if name != "link"}
     if not special and not cleared:
         return resource if base == UNRANKED else _with(resource, [base])
-    ranks = {slot: statement.rank(type, slot) for slot in split(resource)}
+    ranks = {slot: statement.rank(type, slot, id) for slot in split(resource)}
     absent = {named(type, name): base for name in cleared}
     return _with(resource, _texts({**ranks, **absent}, absent))
 
@@ -85,7 +90,8 @@ def amend(stored: Resource, message: Resource, statement: Statement, before: Bef
     type = message["resourceType"]
     cleared = [named(type, name) for name in statement.cleared.get(f"{type}/{message['id']}", ())]
     restores = statement.restores.get(type)
-    if not cleared and not restores and _all_there(stored, message):
+    removes = cleared or restores or "withdraws" in statement.authority.values()
+    if not removes and _all_there(stored, message):
         return None
     return _Amendment(stored, message, statement).made(cleared, restores, before)
 
@@ -109,7 +115,7 @@ class _Amendment:
         if restores:
             self._restore(restores, stated, before)
         for slot, members in stated.items():
-            if self.statement.says(self.type, slot) == "withdraws":
+            if self.statement.says(self.type, slot, self.message["id"]) == "withdraws":
                 self._set(slot, None)
             elif EACH not in slot or slot not in self.slots:
                 self._set(slot, members)
@@ -120,7 +126,7 @@ class _Amendment:
 
     def _set(self, slot: str, members: Resource | None) -> None:
         """Give a slot a value, or None for none, if the message may."""
-        rank = self.statement.rank(self.type, slot)
+        rank = self.statement.rank(self.type, slot, self.message["id"])
         blank = slot not in self.slots and slot not in self.ranks
         if slot in self.together and blank:
             blank = not any(other in self.slots for other in self.together)
@@ -172,7 +178,7 @@ class _Amendment:
             if isinstance(value, dict) and value.keys() >= {"start", "end"}:
                 whole[name] = self._ordered(name, value)
         meta = {**self.stored.get("meta", {})}
-        if self.statement.says(self.type) == "states" or "source" not in meta:
+        if self.statement.says(self.type, id=self.message["id"]) == "states" or "source" not in meta:
             meta |= self.message.get("meta", {})
         kept = [one for one in self.stored.get("meta", {}).get("extension", ()) if one.get("url") != STATED]
         meta.pop("extension", None)

@@ -21,6 +21,7 @@ from hub.search.parse import Parser
 from hub.services.amend import Statement, stamped
 from hub.services.amend import amend as amended
 from hub.services.context import Context
+from hub.services.merges import followers, inherited, refuse_cycle
 from hub.store.protocol import Store, Transaction, Version
 
 Resource = dict[str, Any]
@@ -102,8 +103,7 @@ class Ingest:
             references: list[str] = []
             for resource in resources:
                 references.append(f"{resource['resourceType']}/{resource['id']}")
-                whole = self._amended(tx, resource, statement or Statement()) if amend else resource
-                if whole is not None:
+                for whole in self._amended(tx, resource, statement or Statement()) if amend else (resource,):
                     changed += self._put(tx, whole, context, now, method="PUT")[1]
             submitted = Submitted(tuple(references), changed)
             self._audit.write(tx, context, "submit", submitted.references, now)
@@ -113,13 +113,18 @@ class Ingest:
 
         return self._store.write(work)
 
-    def _amended(self, tx: Transaction, resource: Resource, statement: Statement) -> Resource | None:
-        """What is to be stored for a resource of a message; None when nothing of it is new."""
+    def _amended(self, tx: Transaction, resource: Resource, statement: Statement) -> Sequence[Resource]:
+        """What is to be stored for a resource of a message: nothing when nothing of it is new, or it and its followers."""
         current = tx.read(resource["resourceType"], resource["id"])
+        decode = self._databases.decode
+        if "link" in resource:
+            refuse_cycle(tx, decode, resource)
         if current is None or current.deleted:
-            return stamped(resource, statement)
-        before = partial(self._before, tx, current)
-        return amended(self._databases.decode(current), resource, statement, before)
+            prior = statement.inherits.get(f"{resource['resourceType']}/{resource['id']}")
+            return (stamped(inherited(tx, decode, resource, prior), statement),)
+        stored = decode(current)
+        whole = amended(stored, resource, statement, partial(self._before, tx, current))
+        return () if whole is None else (whole, *followers(tx, decode, stored, whole))
 
     def _before(self, tx: Transaction, current: Version, events: Sequence[str]) -> Resource | None:
         """A resource as it was before the newest of these inbound events (``ADT^A03``) changed it."""

@@ -270,3 +270,97 @@ def test_a_clock_that_is_ahead_does_not_stop_what_comes_later(hospital: Hospital
     ahead = hospital.adt("A08", 1, "", "张^未来").replace("202611", "209911")
     hospital.send(ahead, hospital.adt("A08", 30, "", "张^现在").replace("20261130", "20261122"))
     assert hospital.one("Patient")["name"][0]["given"] == ["现在"]
+
+
+# --- records that become one, and visits that move ------------------------------------------------------------
+
+
+def merge(hospital: Hospital, event: str, day: int, into: str, prior: str) -> str:
+    return hospital.message(f"ADT^{event}", day, f"PID|1||{into}^^^H1^MR||张^伟", f"MRG|{prior}^^^H1^MR")
+
+
+def patients(hospital: Hospital) -> dict[str, dict[str, Any]]:
+    """Number -> Patient."""
+    found = (one for name, one in hospital.state().items() if name.startswith("Patient/"))
+    return {one["identifier"][0]["value"].partition("-")[2]: one for one in found}
+
+
+@pytest.mark.parametrize("event", ["A18", "A34", "A36", "A39", "A40", "A30", "A46", "A47"])
+def test_a_merge_leaves_the_prior_record_replaced(hospital: Hospital, event: str) -> None:
+    hospital.send(
+        hospital.message("ADT^A04", 1, "PID|1||{p}-B^^^H1^MR||张^为||19850307|M|||某路1号"),
+        merge(hospital, event, 2, "{p}-A", "{p}-B"),
+    )
+    found = patients(hospital)
+    assert found["B"]["active"] is False
+    assert found["B"]["link"] == [{"type": "replaced-by", "other": {"reference": f"Patient/{found['A']['id']}"}}]
+    assert found["A"]["name"][0]["given"] == ["伟"]
+    assert found["A"]["birthDate"] == "1985-03-07", "a record that is new takes over what the prior one says"
+
+
+def test_a_merge_that_goes_round_is_refused(hospital: Hospital) -> None:
+    hospital.send(merge(hospital, "A40", 1, "{p}-A", "{p}-B"), merge(hospital, "A40", 2, "{p}-B", "{p}-C"))
+    for number, (into, prior) in enumerate((("{p}-C", "{p}-A"), ("{p}-B", "{p}-A"), ("{p}-A", "{p}-A")), 3):
+        (answer,) = hospital.send(merge(hospital, "A40", number, into, prior))
+        assert b"MSA|AE" in answer
+        assert b"ERR||MRG^1^1|205" in answer or b"ERR||MRG^1|205" in answer
+        assert b"merged into" in answer
+
+
+def test_linked_records_are_unlinked_again(hospital: Hospital) -> None:
+    both = ("PID|1||{p}-A^^^H1^MR||张^伟", "PID|2||{p}-B^^^H1^MR||张^伟")
+    hospital.send(hospital.message("ADT^A24", 1, *both))
+    found = patients(hospital)
+    assert found["B"]["link"] == [{"type": "seealso", "other": {"reference": f"Patient/{found['A']['id']}"}}]
+    hospital.send(hospital.message("ADT^A37", 3, *both), hospital.message("ADT^A24", 2, *both))
+    assert "link" not in patients(hospital)["B"], "a link that is older than its end does not come back"
+
+
+def test_a_visit_moves_to_another_patient_with_what_hangs_on_it(hospital: Hospital) -> None:
+    visit = f"PV1|1|I|W1^1{VISIT}"
+    hospital.send(
+        hospital.message("ADT^A01", 1, "PID|1||{p}-A^^^H1^MR||张^伟", visit, "DG1|1||J18.9^肺炎^L"),
+        hospital.message("ADT^A45", 2, "PID|1||{p}-B^^^H1^MR||李^明", "MRG|{p}-A^^^H1^MR||||{v}^^^H1^VN", visit),
+    )
+    found = patients(hospital)
+    owner = {"reference": f"Patient/{found['B']['id']}"}
+    assert (hospital.one("Encounter")["subject"], hospital.one("Encounter")["status"]) == (owner, "in-progress")
+    assert hospital.one("Condition")["subject"] == owner
+
+
+@pytest.mark.parametrize("event", ["A42", "A50"])
+def test_a_visit_takes_over_another_one(hospital: Hospital, event: str) -> None:
+    hospital.send(
+        hospital.adt("A01", 1, f"I|W1^1||||D1^李^医生{VISIT[4:]}"),
+        hospital.message(
+            f"ADT^{event}",
+            2,
+            "PID|1||{p}^^^H1^MR||张^伟",
+            "MRG|||||{v}^^^H1^VN",
+            f"PV1|1|I|W1^1{VISIT}".replace("{v}", "{v}-new"),
+        ),
+    )
+    visits = {
+        one["identifier"][0]["value"].endswith("new"): one
+        for name, one in hospital.state().items()
+        if name.startswith("Encounter/")
+    }
+    assert visits[False]["status"] == "entered-in-error"
+    assert visits[False]["partOf"]["reference"] == f"Encounter/{visits[True]['id']}"
+    assert [one["individual"] for one in visits[True]["participant"]] == [
+        one["individual"] for one in visits[False]["participant"]
+    ]
+
+
+def test_an_account_moves_and_merges(hospital: Hospital) -> None:
+    hospital.send(
+        hospital.message("ADT^A44", 1, "PID|1||{p}-B^^^H1^MR||李^明", "MRG|{p}-A^^^H1^MR||{p}-1^^^H1^AN"),
+        hospital.message(
+            "ADT^A41", 2, "PID|1||{p}-B^^^H1^MR||李^明|||||||||||||{p}-2^^^H1^AN", "MRG|{p}-B^^^H1^MR||{p}-1^^^H1^AN"
+        ),
+    )
+    accounts = {
+        one["identifier"][0]["value"][-1]: one for name, one in hospital.state().items() if name.startswith("Account/")
+    }
+    assert [accounts[number]["status"] for number in "12"] == ["inactive", "active"]
+    assert accounts["1"]["partOf"]["reference"] == f"Account/{accounts['2']['id']}"
