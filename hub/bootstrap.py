@@ -22,10 +22,14 @@ from hub.fhir import definitions
 from hub.fhir.validate import Validator
 from hub.fhir.validate.quick import QuickValidator
 from hub.fhir.validate.terminology import ServiceCodes
+from hub.healthcard.card import Codes as CardCodes
+from hub.healthcard.signature import signer
 from hub.listener import Listener
 from hub.mpi.link import Linker
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
+from hub.services.cardfamily import CardFamily
+from hub.services.carduse import CardUse
 from hub.services.check import Checks, FhirChecker
 from hub.services.codes import Codes
 from hub.services.compartment import Compartments
@@ -34,7 +38,7 @@ from hub.services.doors import Doors
 from hub.services.endpoint import Caller
 from hub.services.export import Exports
 from hub.services.films import Films
-from hub.services.healthcards import HealthCards
+from hub.services.healthcards import HealthCards, Limits
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
 from hub.services.imports import Imports
@@ -126,7 +130,13 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     codes = Codes(store, StoredTerminology(store, terminology), ingest, clock, ids)
-    cards = HealthCards(store, databases, linker, clock, ids, salt=secret(settings.data, "healthcard-salt"))
+    carduse = CardUse(store, zone)
+    card_codes = CardCodes(
+        secret(settings.data, "healthcard-salt"),
+        signer(settings.healthcard.signature, secret(settings.data, "healthcard-key")),
+    )
+    limits = Limits(settings.healthcard.offline_seconds)
+    cards = HealthCards(store, databases, linker, audit, carduse, card_codes, clock, ids, limits)
     compartments = Compartments(standard, parser)
     query = QueryService(
         store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
@@ -169,6 +179,8 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         imaging=imaging,
         films=Films(store, databases, imaging, audit, clock, ids, secret=secret(settings.data, "film-links")),
         cards=cards,
+        carduse=carduse,
+        family=CardFamily(store, databases, cards, audit, clock),
         terminology=terminology,
         codes=codes,
         validator=validator,
@@ -176,6 +188,8 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     )
     installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
     doors.checks = Checks((*installed, FhirChecker(validator)))
+    for point in entry_points(group="hub.issuers"):
+        cards.federate(point.load()(doors))
     return doors
 
 

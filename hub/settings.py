@@ -54,6 +54,13 @@ class Dicom(_Section):
     destinations: dict[str, str] = {}
 
 
+class Healthcard(_Section):
+    """The e-health card."""
+
+    signature: str = Field("es256", pattern="^(es256|sm2)$")
+    offline_seconds: int = Field(86_400, ge=0)
+
+
 class Search(_Section):
     """Limits of the FHIR search."""
 
@@ -88,6 +95,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     mllp: Mllp = Mllp()
     dicom: Dicom = Dicom()
+    healthcard: Healthcard = Healthcard()
     search: Search = Search()
     subscriptions: Subscriptions = Subscriptions()
 

@@ -14,6 +14,7 @@ from hub.api import (
     openapi,
     pages,
     platform,
+    platform_cards,
     platform_check,
     platform_film,
     platform_identity,
@@ -101,7 +102,8 @@ def create(doors: Doors) -> App:
         )
         for name, scope in BASES.items()
     }  # fmt: skip
-    routers = [module.create(doors) for module in (platform_identity, platform_inbox, platform_check, platform_film)]
+    parts = (platform_identity, platform_cards, platform_inbox, platform_check, platform_film)
+    routers = [module.create(doors) for module in parts]
     mounts["api"] = platform_api = platform.create(doors, routers)
     for point in entry_points(group="hub.routes"):
         prefix, app = point.load()(doors)

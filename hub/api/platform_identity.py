@@ -1,4 +1,4 @@
-"""The platform API of identity: persons, their records, and the e-health card."""
+"""The platform API of identity: persons and their records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hub.errors import HubError
 from hub.services.doors import Doors
-from hub.services.healthcards import Card, Use
 
 MAX_TEXT = 200
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
@@ -18,38 +17,6 @@ Asked = Annotated[str, Query(max_length=MAX_TEXT)]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Application(_Body):
-    """An application for a card, from a verified identity. ``type`` is a document type of CV02.01.101."""
-
-    number: Text
-    name: Text
-    type: Text = "01"
-    birth_date: str | None = Field(None, max_length=10)
-    gender: str | None = Field(None, max_length=10)
-
-
-class Verification(_Body):
-    """A code as scanned, with the circumstances of its use."""
-
-    code: Text
-    institution: str = Field("", max_length=MAX_TEXT)
-    terminal: str = Field("", max_length=MAX_TEXT)
-    step: str = Field("", max_length=MAX_TEXT)
-
-
-class Binding(_Body):
-    """The patient number of an institution: FHIR system and value."""
-
-    system: Text
-    value: Text
-
-
-class Action(_Body):
-    """suspend, resume, report-lost or cancel."""
-
-    action: Text
 
 
 class Decision(_Body):
@@ -63,11 +30,10 @@ class Decision(_Body):
 
 
 def create(doors: Doors) -> APIRouter:
-    """The routes ``/persons``, ``/mpi`` and ``/cards``."""
+    """The routes ``/persons`` and ``/mpi``."""
     router = APIRouter()
     _persons(router, doors)
     _mpi(router, doors)
-    _cards(router, doors)
     return router
 
 
@@ -121,40 +87,3 @@ def _mpi(router: APIRouter, doors: Doors) -> None:
         """One person, or never one person: it holds whatever the demographics become."""
         given = decision
         return {"changed": identity.decide(given.a, given.b, same=given.same, actor=given.actor, note=given.note)}
-
-
-def _cards(router: APIRouter, doors: Doors) -> None:
-    cards = doors.cards
-
-    @router.post("/cards", status_code=201, tags=["cards"])
-    def issue(application: Application) -> dict[str, Any]:
-        """Issue an e-health card; the same identity again gets the same card."""
-        given = application
-        card = cards.issue(given.number, given.name, type=given.type, birth_date=given.birth_date, gender=given.gender)
-        return _card(card)
-
-    @router.post("/cards/verify", tags=["cards"])
-    def verify(verification: Verification) -> dict[str, Any]:
-        """The person of a static or dynamic code; a dynamic one works once, within 60 seconds."""
-        given = verification
-        card = cards.verify(given.code, Use(given.institution, given.terminal, given.step))
-        return {**_card(card), "person": doors.identity.summary(card.person)}
-
-    @router.post("/cards/{index}/code", tags=["cards"])
-    def code(index: str) -> dict[str, Any]:
-        """A dynamic code to show as a QR code."""
-        return {"code": cards.dynamic_code(index)}
-
-    @router.post("/cards/{index}/state", tags=["cards"])
-    def state(index: str, action: Action) -> dict[str, Any]:
-        """Suspend, resume, report lost or cancel a card."""
-        return _card(cards.change(index, action.action))
-
-    @router.post("/cards/{index}/bindings", tags=["cards"])
-    def bind(index: str, binding: Binding) -> dict[str, Any]:
-        """Bind the patient number of an institution to a card."""
-        return _card(cards.bind(index, binding.system, binding.value))
-
-
-def _card(card: Card) -> dict[str, Any]:
-    return {"index": card.index, "code": card.code, "state": card.state, "person_id": card.person["id"]}

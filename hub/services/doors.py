@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from hub.fhir.definitions import Definitions
     from hub.fhir.validate import Validator
     from hub.search.parameters import Registry
+    from hub.services.cardfamily import CardFamily
+    from hub.services.carduse import CardUse
     from hub.services.check import Checks
     from hub.services.codes import Codes
     from hub.services.demographics import Demographics
@@ -60,6 +62,8 @@ class Doors:
     imaging: Imaging
     films: Films
     cards: HealthCards
+    carduse: CardUse
+    family: CardFamily
     validator: Validator
     checks: Checks
     terminology: Terminology
