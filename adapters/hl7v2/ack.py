@@ -6,6 +6,7 @@ asks for (CA, CE, CR) and the application acknowledgement that MSH-16 asks for, 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from adapters.hl7v2.charset import MARKS
 from adapters.hl7v2.message import HEADERS, NULL, Segment, path
 from hub.errors import HubError
 
@@ -76,6 +78,17 @@ def codes() -> dict[str, Code]:
     return {row["name"]: Code(**row) for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
 
 
+def _echoed(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What was received and no character goes back as the same bytes; what the sender's character set lacks, as ?."""
+    assert isinstance(error, UnicodeEncodeError)
+    letter = error.object[error.start]
+    return bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else "?", error.start + 1
+
+
+ECHO = "hl7v2-echo"
+codecs.register_error(ECHO, _echoed)
+
+
 CONDITIONS = {
     "100": "Segment sequence error", "101": "Required field missing", "102": "Data type error",
     "103": "Table value not found", "104": "Value too long", "200": "Unsupported message type",
@@ -128,7 +141,8 @@ def build(
             lines[1] += [header.delimiters.quote(_sentence(error)), "", "", _condition_code(error, header, version)]
         lines += errors(header, error, version, language, codec)
     text = "".join(header.delimiters.field.join(_trimmed(line)) + "\r" for line in lines)
-    return text.encode(codec, "replace" if codec == "ascii" else "surrogateescape")
+    mark = next((mark for mark, name in MARKS if name == codec and codec != "utf-8"), b"")
+    return mark + text.encode(codec, "replace" if mark or codec.startswith("utf-16") else ECHO)
 
 
 def version_of(header: Segment) -> tuple[int, ...]:

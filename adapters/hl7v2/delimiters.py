@@ -108,7 +108,7 @@ def delimiters_of(line: str) -> Delimiters:
     if (
         not encoding
         or len(set(letters)) < len(letters)
-        or any(letter.isalnum() or letter in '\r\n"' for letter in letters)
+        or any(letter.isalnum() or not letter.isascii() or letter in '\r\n"' for letter in letters)
     ):
         raise HubError(
             "structure", f"MSH-2 must be up to five different separator characters, not {encoding!r}", "MSH-2"

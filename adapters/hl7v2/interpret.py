@@ -104,6 +104,7 @@ class Translation:
 
 def translate(message: Message, zone: str) -> Translation:
     """Map a message. HubError: ``event-unknown``, or ``structure`` when one block holds two messages."""
+    message = message.readable()
     heads = message.all("MSH")
     if len(heads) > 1:
         raise HubError("structure", "the block holds more than one MSH segment; send one message a block", "MSH[2]")

@@ -29,9 +29,12 @@ NULL = '""'
 
 MAX_SEGMENTS = 500_000
 MAX_FINDINGS = 1000
+HEAD = 4096
+"""Bytes in which the header segment is looked for."""
 BYTE_ORDER_MARKS = tuple(mark for mark, _ in MARKS)
 HEADERS = ("MSH", "FHS", "BHS")
 _PATH = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[(\d+)])?(?:-(\d+)(?:\[(\d+)])?(?:\.(\d+)(?:\.(\d+))?)?)?$")
+UNDECODABLE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}$")
 
 
@@ -201,7 +204,7 @@ class Message:
             lines = (piece.text + end for piece, end in zip(self.segments, self.terminators, strict=True))
             sizes = (len(line.encode(self.codec, "surrogateescape")) for line in lines)
             self._offsets = list(accumulate(sizes, initial=len(self.decoded.mark)))
-        inside = _head(segment, field, repetition, component, subcomponent) if field else ""
+        inside = _head(segment, field, repetition, component, subcomponent)[: len(segment.text)] if field else ""
         offset = self._offsets[segment.index] + len(inside.encode(self.codec, "surrogateescape"))
         return Place(segment.index + 1, len(inside) + 1, offset)
 
@@ -209,6 +212,13 @@ class Message:
         """``OBX[3]``: the segment by name and occurrence."""
         self.all(segment.name)
         return f"{segment.name}[{segment.number}]"
+
+    def readable(self) -> Message:
+        """The message with U+FFFD for every byte that is no character, so that it can be written as JSON or UTF-8."""
+        if not self.decoded.damaged:
+            return self
+        lines = [UNDECODABLE.sub("\ufffd", segment.text) for segment in self.segments]
+        return Message(self.raw, self.decoded, self.delimiters, lines, self.terminators)
 
     # --- what was out of the ordinary in the bytes
 
@@ -288,15 +298,18 @@ def header_of(raw: bytes) -> tuple[Segment, str]:
 
     Without any MSH it is an empty one with the usual delimiters.
     """
-    start = raw.find(b"MSH", 0, 4096)
-    line = re.split(rb"[\r\n\x1c]", raw[start : start + 4096], maxsplit=1)[0] if start >= 0 else b"MSH|^~\\&"
+    wide = next((codec for mark, codec in MARKS[1:] if raw.startswith(mark)), "")
+    if wide:
+        raw = raw[: 4 * HEAD].decode(wide, "ignore").lstrip("\ufeff").encode("utf-8", "replace")
+    start = raw.find(b"MSH", 0, HEAD)
+    line = re.split(rb"[\r\n\x1c]", raw[start : start + HEAD], maxsplit=1)[0] if start >= 0 else b"MSH|^~\\&"
     declared = declared_charset(line)
     codec = decode(line if raw.isascii() else raw, declared).codec
     text = line.decode(codec, "surrogateescape")
     try:
-        return Segment(text, 0, delimiters_of(text[:64])), codec
+        return Segment(text, 0, delimiters_of(text[:64])), wide or codec
     except HubError:
-        return Segment("MSH|^~\\&", 0, Delimiters()), codec
+        return Segment("MSH|^~\\&", 0, Delimiters()), wide or codec
 
 
 def parse(raw: bytes, charset: str = "") -> Message:

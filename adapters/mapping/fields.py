@@ -78,8 +78,8 @@ def translating(build: Build, table: CodeMap, type: str) -> Build:
 
     def translate(run: Run, text: str, level: int) -> Any:
         value = build(run, text, level)
-        if value is None:
-            return None
+        if value is None or value is NOTHING:
+            return value
         if isinstance(value, str):
             found = table.codes.get(value) or table.codes.get("*")
             if not found:

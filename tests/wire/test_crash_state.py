@@ -166,9 +166,9 @@ def campaign(start: Callable[..., Process], directory: Path, rounds: int, seed: 
     return met, sum(len(lane) for lanes in traffic for lane in lanes)
 
 
-def test_two_kills_change_nothing(start: Callable[..., Process], tmp_path: Path) -> None:
-    met, messages = campaign(start, tmp_path, 2, seed=5)
-    assert messages > 2 * LANES * PATIENTS * 4
+def test_a_kill_changes_nothing(start: Callable[..., Process], tmp_path: Path) -> None:
+    _, messages = campaign(start, tmp_path, 1, seed=5)
+    assert messages > LANES * PATIENTS * 4
 
 
 @pytest.mark.soak
