@@ -9,6 +9,7 @@ from typing import Any
 from pydicom.encaps import generate_frames
 
 from adapters.dicom import dataset
+from adapters.dicom.multipart import OCTETS
 from adapters.dicom.pixels import Picture
 from hub.errors import HubError
 from hub.services.imaging_index import Row, text
@@ -86,10 +87,21 @@ def _resolved(attributes: dict[str, Any], data: bytes, swap: bool) -> dict[str, 
     return found
 
 
+def media_type(row: Row) -> str:
+    """Media type of the frames as they are stored."""
+    encapsulated = "pixel" in row and row["pixel"][2] == dataset.UNDEFINED
+    return MEDIA_TYPE.get(row["transferSyntax"], OCTETS) if encapsulated else OCTETS
+
+
 def _data(row: Row, file: bytes) -> bytes:
-    """The data set, inflated if it was deflated. HubError("not-found") when it has no pixel data."""
+    """The data set. HubError("not-found") when it has no pixel data."""
     if "pixel" not in row:
         raise HubError("not-found", "the instance has no pixel data")
+    return data_set(row, file)
+
+
+def data_set(row: Row, file: bytes) -> bytes:
+    """The data set, inflated if it was deflated."""
     data = file[row["header"] :]
     return dataset.inflate(data) if row["transferSyntax"] == dataset.DEFLATED else data
 
@@ -105,13 +117,12 @@ def _split(row: Row, data: bytes, wanted: Sequence[int]) -> tuple[str, list[byte
             found = list(generate_frames(data[offset:], number_of_frames=count))
         except (ValueError, IndexError) as error:
             raise HubError("structure", f"the encapsulated pixel data cannot be taken apart: {error}") from None
-        kind = MEDIA_TYPE.get(syntax, "application/octet-stream")
         if max(wanted) > len(found):
             raise HubError("not-found", f"the pixel data has {len(found)} frames", "frames")
-        return f"{kind}; transfer-syntax={syntax}", [found[number - 1] for number in wanted]
+        return f"{MEDIA_TYPE.get(syntax, OCTETS)}; transfer-syntax={syntax}", [found[number - 1] for number in wanted]
     pixels = data[offset : offset + length]
     words = data[element + 4 : element + 6] == b"OW"
-    return "application/octet-stream", [_native(row, pixels, number, words) for number in wanted]
+    return OCTETS, [_native(row, pixels, number, words) for number in wanted]
 
 
 def _native(row: Row, pixels: bytes, number: int, words: bool) -> bytes:

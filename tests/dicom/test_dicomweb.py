@@ -150,9 +150,13 @@ def test_what_cannot_be_answered_says_why(stored: Hub, path: str, status: int, n
         assert answer.json()["name"] == name
 
 
-def test_fuzzy_matching_is_declined_in_a_warning(stored: Hub) -> None:
-    answer = stored.web.get("/studies?fuzzymatching=true&PatientName=zhang*")
-    assert len(answer.json()) == 2 and "fuzzymatching" in answer.headers["Warning"]
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("san zhang", ["1", "2"]), ("ZHANG", ["1", "2"]), ("小东", ["3"]), ("xiao wang", ["3"]), ("zhang wang", [])],
+)
+def test_fuzzy_matching_finds_words_of_a_name_in_any_order(stored: Hub, value: str, expected: list[str]) -> None:
+    assert sorted(studies(stored, PatientName=value, fuzzymatching="true")) == expected
+    assert studies(stored, PatientName="san zhang") == []
 
 
 @pytest.mark.parametrize(
@@ -166,6 +170,8 @@ def test_fuzzy_matching_is_declined_in_a_warning(stored: Hub) -> None:
         ('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1', 200),
         ("image/jpeg", 406),
         ("application/dicom; q=0", 406),
+        ("application/dicom; transfer-syntax=1.2.840.10008.1.2", 200),
+        ('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.50', 406),
         ('multipart/related; type="application/dicom"; transfer-syntax=1.2.3', 406),
     ],
 )
@@ -174,7 +180,7 @@ def test_retrieve_negotiates(stored: Hub, accept: str, status: int) -> None:
     assert answer.status_code == status
     if status == 200:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        single = accept == "application/dicom"
+        single = accept.startswith("application/dicom")
         assert answer.headers["Content-Type"].startswith("application/dicom;" if single else "multipart/related;")
 
 
