@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo
 
 from hub.api.server import HttpServer
 from hub.audit.record import Audit
+from hub.conformance import regional
 from hub.consent.decide import decide
 from hub.databases.database import DATABASES, Databases
 from hub.errors import HubError
 from hub.fhir import definitions
-from hub.fhir.validate import Validator
+from hub.fhir.validate import Library, Validator
 from hub.fhir.validate.quick import QuickValidator
 from hub.fhir.validate.terminology import ServiceCodes
 from hub.healthcard.card import Codes as CardCodes
@@ -49,6 +50,7 @@ from hub.services.query import QueryService
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
+from hub.services.validation import StoredDefinitions, Validation
 from hub.settings import LOOPBACK, Settings
 from hub.store.blobs import FileBlobs
 from hub.store.packs import Packs
@@ -125,11 +127,17 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         terminology.attach(release)
     parser = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology)
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
-    validator = Validator(standard, terminology=ServiceCodes(terminology))
+    stored = StoredTerminology(store, terminology)
+    definitions_stored = StoredDefinitions(store)
+    library = Library(standard, definitions_stored)
+    for structure in regional.structures():
+        library.add(structure)
+    validator = Validator(standard, library=library, terminology=ServiceCodes(terminology))
+    validation = Validation(validator, definitions_stored, stored, settings.grace, clock, zone)
     linker = Linker(databases)
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
-    codes = Codes(store, StoredTerminology(store, terminology), ingest, clock, ids)
+    codes = Codes(store, stored, ingest, clock, ids)
     carduse = CardUse(store, zone)
     card_codes = CardCodes(
         secret(settings.data, "healthcard-salt"),
@@ -183,11 +191,11 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         family=CardFamily(store, databases, cards, audit, clock),
         terminology=terminology,
         codes=codes,
-        validator=validator,
+        validation=validation,
         checks=Checks(()),
     )
     installed = [point.load()(doors) for point in entry_points(group="hub.checkers")]
-    doors.checks = Checks((*installed, FhirChecker(validator)))
+    doors.checks = Checks((*installed, FhirChecker(validation)))
     for point in entry_points(group="hub.issuers"):
         cards.federate(point.load()(doors))
     return doors

@@ -6,6 +6,7 @@ key is an error at start.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ class Subscriptions(_Section):
     allowed_hosts: tuple[str, ...] = ()
 
 
+class Grace(_Section):
+    """For a time findings of a rule weigh less, or more: what was agreed with an institution.
+
+    ``rule`` is an id of ``hub/fhir/validate/rules.csv``, or ``rule:detail`` with an invariant's key or an element's
+    name; ``institution`` who is meant ("*": all), as it calls itself in ``$validate``; ``until`` the last day.
+    """
+
+    rule: str
+    institution: str = "*"
+    severity: str = Field("warning", pattern="^(error|warning|information)$")
+    until: date
+
+
 class Settings(BaseSettings):
     """The frozen whole."""
 
@@ -98,6 +112,7 @@ class Settings(BaseSettings):
     healthcard: Healthcard = Healthcard()
     search: Search = Search()
     subscriptions: Subscriptions = Subscriptions()
+    grace: tuple[Grace, ...] = ()
 
     @classmethod
     def settings_customise_sources(

@@ -94,13 +94,15 @@ class Operations:
     def validate(self, request: Request) -> Answer:
         """$validate: what is wrong with a resource, as an OperationOutcome with status 200 (R4 Resource-validate).
 
-        A resource sent as the body itself gets line and column with each finding.
+        A resource sent as the body itself gets line and column with each finding. ``institution`` (ours) names whose
+        agreed severities apply; without it the caller's.
         """
         route, asked = request.route, arguments(request)
         profiles = asked.get("profile", [])
         if asked.get("mode", ["profile" if profiles else "create"])[0] not in VALIDATION_MODES:
             raise HubError("parameter-value", f"mode is one of {', '.join(VALIDATION_MODES)}", "mode")
         language = _language(request)
+        institution = asked.get("institution", [request.context.actor])[0]
         sent = request.resource() if request.body else {"resourceType": "Parameters"}
         resource = parameter(sent, "resource") if sent["resourceType"] == "Parameters" else sent
         if resource is None and route.id:
@@ -110,9 +112,13 @@ class Operations:
             wanted = f"$validate at {request.path} needs a {route.type}"
             raise HubError("required", wanted, "Parameters.resource")
         if resource is sent:
-            issues = [_located(one, language) for one in located.check(request.body, self._doors.validator, profiles)]
+            issues = [
+                _located(one, language) for one in self._doors.validation.located(request.body, profiles, institution)
+            ]
         else:
-            issues = [one.issue(language) for one in self._doors.validator.check(resource, profiles).findings]
+            issues = [
+                one.issue(language) for one in self._doors.validation.check(resource, profiles, institution).findings
+            ]
         return of_resource(200, outcome.build(issues))
 
     def match(self, request: Request) -> Answer:

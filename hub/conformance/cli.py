@@ -6,11 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from hub import settings
+from hub.conformance import grace, regional
 from hub.errors import HubError
 from hub.fhir import definitions, json, paths, temporal
 from hub.fhir.paths.values import Temporal
@@ -29,8 +33,10 @@ def now() -> int:
 
 
 def build(files: Iterable[Path], clock: Callable[[], int]) -> Validator:
-    """A strict validator with the definitions in ``files``. Raises HubError."""
+    """A strict validator with the region's profiles and the definitions in ``files``. Raises HubError."""
     library, codes = Library(definitions.load()), Terminology(clock)
+    for structure in regional.structures():
+        library.add(structure)
     for path in files:
         for resource in package.resources(path):
             if resource.get("resourceType") in ("StructureDefinition", "Questionnaire"):
@@ -40,7 +46,26 @@ def build(files: Iterable[Path], clock: Callable[[], int]) -> Validator:
     return Validator(definitions.load(), library=library, terminology=ServiceCodes(codes), strict=True)
 
 
-@app.command()
+class _ManyDefinitions(TyperCommand):
+    """A command whose --definitions takes every file up to the next option, once a FILE stands before it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        option, taken, files = "", 0, 0
+        for argument in args:
+            if argument.startswith("--"):
+                option, taken = "" if "=" in argument else argument, 0
+            else:
+                if option == "--definitions" and taken and files:
+                    spread.append(option)
+                elif option in ("", "--json") or taken:
+                    files += 1
+                taken += 1
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_ManyDefinitions)
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="FHIR resources, JSON or XML")],
     profile: Annotated[list[str] | None, typer.Option(help="canonical URL of a profile to check against")] = None,
@@ -49,16 +74,21 @@ def validate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a file")] = False,
     language: Annotated[str, typer.Option(help="en or zh")] = "en",
+    institution: Annotated[str, typer.Option(help="whose agreed severities apply (setting grace)")] = "",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Configuration file; hub.toml here is the default.")
+    ] = None,
 ) -> None:
     """Check resources against FHIR R4, the profiles they claim and those asked for. Exit code 1 on errors."""
     try:
         validator = build(definition or (), now)
+        severities = agreed(institution, config)
     except (HubError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint="--definitions") from error
     failed = False
     for path in files:
         try:
-            findings = located.check(path.read_bytes(), validator, profile or ())
+            findings = located.check(path.read_bytes(), validator, profile or (), severities)
         except OSError as error:
             raise typer.BadParameter(str(error), param_hint="FILE") from error
         valid = not any(finding.severity in ("fatal", "error") for finding in findings)
@@ -81,6 +111,16 @@ def _report(path: Path, valid: bool, findings: Iterable[located.Located], langua
         mend = finding.mend.get(language, "")
         if mend and finding.severity in ("fatal", "error"):
             typer.echo(f"              -> {mend}")
+
+
+def agreed(institution: str, config: Path | None) -> dict[str, str]:
+    """The severities agreed with an institution; none when no institution is named."""
+    file = config or (Path("hub.toml") if Path("hub.toml").is_file() else None)
+    if not institution or file is None:
+        return {}
+    rows = settings.load(file).grace
+    grace.check(rows)
+    return grace.severities(rows, institution, datetime.now(UTC).date())
 
 
 @app.command()

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from hub.errors import HubError
-from hub.fhir.validate import Validator, located
+from hub.fhir.validate import located
+from hub.services.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,14 @@ class FhirChecker:
 
     name = "fhir"
 
-    def __init__(self, validator: Validator) -> None:
-        self._validator = validator
+    def __init__(self, validation: Validation) -> None:
+        self._validation = validation
 
     def recognises(self, data: bytes) -> bool:
         return data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"<")
 
     def check(self, data: bytes) -> Report:
-        findings = located.check(data, self._validator)
+        findings = self._validation.located(data)
         found = re.search(rb'"resourceType"\s*:\s*"(\w{1,64})"|<(\w{1,64})[^>]*xmlns="http://hl7.org/fhir"', data)
         type = (found[1] or found[2]).decode() if found else ""
         return Report(f"FHIR R4 {type}".strip(), tuple(_finding(one) for one in findings))

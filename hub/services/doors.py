@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from hub.audit.record import Audit
     from hub.databases.database import Databases
     from hub.fhir.definitions import Definitions
-    from hub.fhir.validate import Validator
     from hub.search.parameters import Registry
     from hub.services.cardfamily import CardFamily
     from hub.services.carduse import CardUse
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from hub.services.query import QueryService
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
+    from hub.services.validation import Validation
     from hub.settings import Settings
     from hub.store.protocol import Blobs, Store
     from terminology.service import Terminology
@@ -64,7 +64,7 @@ class Doors:
     cards: HealthCards
     carduse: CardUse
     family: CardFamily
-    validator: Validator
+    validation: Validation
     checks: Checks
     terminology: Terminology
     codes: Codes

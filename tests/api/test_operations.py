@@ -218,3 +218,39 @@ def test_the_capability_statement_is_valid_and_true(client: httpx.Client, base: 
             found = client.get(f"/{base}/{one['type']}", params={parameter["name"]: value, "_count": 1})
             assert found.status_code == 200, (one["type"], parameter, found.text)
             assert "outcome" not in {entry["search"]["mode"] for entry in found.json().get("entry", [])}
+
+
+PROFILES = "https://region-hub.example/fhir/StructureDefinition/"
+NAMED = {"resourceType": "Patient", "name": [{"family": "x"}]}
+
+
+def errors(client: httpx.Client, profile: str, **asked: str) -> list[str]:
+    answer = client.post("/fhir/Patient/$validate", params={"profile": profile, **asked}, json=NAMED, headers=FHIR)
+    issues = answer.raise_for_status().json()["issue"]
+    return [issue["details"]["coding"][0]["code"] for issue in issues if issue["severity"] == "error"]
+
+
+def test_validate_knows_stored_profiles_as_they_are_now(client: httpx.Client) -> None:
+    url = "https://hospital-1.example/fhir/StructureDefinition/named"
+    profile = {
+        "resourceType": "StructureDefinition", "id": "named", "url": url, "name": "Named", "status": "active",
+        "kind": "resource", "abstract": False, "type": "Patient", "derivation": "constraint",
+        "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+    }  # fmt: skip
+
+    def store(path: str) -> None:
+        differential = {"element": [{"id": path, "path": path, "min": 1}]}
+        sent = {**profile, "differential": differential}
+        client.put("/fhir/StructureDefinition/named", json=sent, headers=FHIR).raise_for_status()
+
+    assert errors(client, url) == ["profile-unknown"]
+    store("Patient.gender")
+    assert errors(client, url) == ["profile-minimum"]
+    store("Patient.name")
+    assert errors(client, url) == []
+    client.delete("/fhir/StructureDefinition/named").raise_for_status()
+    assert errors(client, url) == ["profile-unknown"]
+
+
+def test_validate_knows_the_profiles_of_the_region(client: httpx.Client) -> None:
+    assert set(errors(client, PROFILES + "resident-patient")) == {"profile-minimum"}

@@ -39,6 +39,21 @@ def test_one_object_a_file_and_exit_code_1_on_errors(files: Path) -> None:
     assert (error["rule"], error["expression"], error["line"]) == ("binding-required", "Patient.gender", 1)
 
 
+def test_definitions_takes_every_file_up_to_the_next_option(files: Path) -> None:
+    given = ["--definitions", str(files / "card.json"), str(files / "good.json"), "--json"]
+    done = RUN.invoke(app, ["validate", str(files / "good.json"), *given])
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(files / "good.json")]
+
+
+def test_grace_of_an_institution_is_heeded(files: Path) -> None:
+    settings = 'grace = [{rule = "binding-required", institution = "h1", severity = "warning", until = 2999-01-01}]'
+    (files / "hub.toml").write_text(settings, encoding="utf-8")
+    given = ["validate", str(files / "bad.json"), "--config", str(files / "hub.toml")]
+    assert RUN.invoke(app, given).exit_code == 1
+    assert RUN.invoke(app, [*given, "--institution", "h2"]).exit_code == 1
+    assert RUN.invoke(app, [*given, "--institution", "h1"]).exit_code == 0
+
+
 def test_a_profile_from_a_file_is_enforced(files: Path) -> None:
     url = "https://region-hub.example/fhir/StructureDefinition/card"
     given = ["--definitions", str(files / "card.json"), "--profile", url]

@@ -61,8 +61,7 @@ class Validator:
 
     ``library`` holds profiles beside the base definitions; ``terminology`` answers what they do not say about codes;
     ``strict`` is for a conformance check: it also refuses addresses reserved for examples and extensions that nobody
-    has defined here, which a receiver must bear. ``severities`` gives rules of ``rules.csv`` another severity, as
-    agreed with an institution for a time of grace.
+    has defined here, which a receiver must bear.
     """
 
     def __init__(
@@ -72,13 +71,11 @@ class Validator:
         library: Library | None = None,
         terminology: Codes | None = None,
         strict: bool = False,
-        severities: Mapping[str, str] | None = None,
     ) -> None:
         self.library = library or Library(definitions)
         self._structure = Structure(definitions)
         self._terminology = terminology
         self._strict = strict
-        self._severities = severities or {}
         uri = partial(datatypes.uri, examples=not strict)
         self._checks: dict[str, Callable[[Visit, Report], None]] = {
             "Extension": self._extension,
@@ -105,9 +102,14 @@ class Validator:
         """The findings as OperationOutcome.issue objects; [] for a good resource."""
         return [finding.issue() for finding in self.check(resource).findings]
 
-    def check(self, resource: dict[str, Any], profiles: Sequence[str] = ()) -> Report:
-        """The findings under the base definition, the profiles in meta.profile and ``profiles``."""
-        report = Report(visits=[], severities=self._severities)
+    def check(
+        self, resource: dict[str, Any], profiles: Sequence[str] = (), severities: Mapping[str, str] | None = None
+    ) -> Report:
+        """The findings under the base definition, the profiles in meta.profile and ``profiles``.
+
+        ``severities`` are agreed ones, as :class:`Report` has them.
+        """
+        report = Report(visits=[], severities=severities or {})
         self._structure.resource(resource, (None, str(resource.get("resourceType"))), report)
         for visit in report.visits or ():
             self._visit(visit, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,13 @@ def decode(data: bytes) -> dict[str, Any]:
     return xml.decode(data) if is_xml(data) else json.decode(data)
 
 
-def check(data: bytes, validator: Validator, profiles: Sequence[str] = ()) -> tuple[Located, ...]:
+def check(
+    data: bytes, validator: Validator, profiles: Sequence[str] = (), severities: Mapping[str, str] | None = None
+) -> tuple[Located, ...]:
     """Every finding of a text, however broken it is. Never raises for what the text holds."""
     try:
         resource = decode(data)
-        findings = validator.check(resource, profiles).findings
+        findings = validator.check(resource, profiles, severities).findings
     except HubError as error:
         line, column = _numbers(error.at)
         text = {"en": error.diagnostics, "zh": error.diagnostics}

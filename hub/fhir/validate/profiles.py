@@ -8,7 +8,7 @@ and a differential; so a profile without a snapshot needs no other treatment.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -22,6 +22,7 @@ from hub.fhir.validate.invariants import Constraint, compiled
 
 Json = dict[str, Any]
 MAX_BASES = 32
+MAX_FOUND = 500  # definitions found elsewhere that are kept
 # JSON shapes of the members that are read; a member of another shape is left out.
 _SHAPES = {
     "min": int, "max": str, "maxLength": int, "type": list, "constraint": list, "binding": dict, "slicing": dict,
@@ -88,10 +89,15 @@ def _model(code: str, before: str) -> str:
 
 
 class Library:
-    """StructureDefinitions by canonical url: those of R4, and those that are loaded; and loaded Questionnaires."""
+    """StructureDefinitions by canonical url: those of R4, and those that are loaded; and loaded Questionnaires.
 
-    def __init__(self, base: Definitions) -> None:
+    ``find`` is asked for what is neither, by type and canonical; its answers are kept until ``forget``.
+    """
+
+    def __init__(self, base: Definitions, find: Callable[[str, str], Json | None] | None = None) -> None:
         self._base = base
+        self._find = find
+        self._found: dict[tuple[str, str], Json | None] = {}
         self._loaded: dict[str, Json] = {}
         self._shapes: dict[str, Shape] = {}
         self._questionnaires: dict[str, Json] = {}
@@ -111,12 +117,28 @@ class Library:
 
     def structure(self, canonical: str) -> Json | None:
         """A StructureDefinition by canonical url; a version that is not loaded finds the url's own."""
-        found = self._loaded.get(canonical) or self._loaded.get(canonical.partition("|")[0])
-        return found or self._base.structure(canonical.partition("|")[0] if ":" in canonical else canonical)
+        url = canonical.partition("|")[0]
+        found = self._loaded.get(canonical) or self._loaded.get(url) or self._base.structure(url)
+        return found or self._asked("StructureDefinition", canonical)
 
     def questionnaire(self, canonical: str) -> Json | None:
         """A loaded Questionnaire by canonical url."""
-        return self._questionnaires.get(canonical.partition("|")[0])
+        return self._questionnaires.get(canonical.partition("|")[0]) or self._asked("Questionnaire", canonical)
+
+    def forget(self) -> None:
+        """Forgets what was found: it may have changed."""
+        self._found.clear()
+        self._shapes.clear()
+
+    def _asked(self, type: str, canonical: str) -> Json | None:
+        if self._find is None:
+            return None
+        key = type, canonical
+        if key not in self._found:
+            if len(self._found) >= MAX_FOUND:
+                self.forget()
+            self._found[key] = self._find(type, canonical)
+        return self._found[key]
 
     def shape(self, canonical: str) -> Shape | None:
         """The shape of a profile; None when it is not known, or is a base type, which constrains nothing further."""

@@ -113,7 +113,11 @@ class Visit:
 
 @dataclass(slots=True)
 class Report:
-    """Collects the findings of one validation, at most ``LIMIT``, and unless None the visits for later passes."""
+    """Collects the findings of one validation, at most ``LIMIT``, and unless None the visits for later passes.
+
+    ``severities`` gives rules another severity: by rule id, or by ``rule:detail`` with the key of an invariant or the
+    name of an element (``invariant:dom-6``, ``profile-minimum:identifier``).
+    """
 
     findings: list[Finding] = field(default_factory=list)
     visits: list[Visit] | None = None
@@ -124,7 +128,8 @@ class Report:
         """A finding by rule id; ``severity`` overrides the rule's."""
         if len(self.findings) < LIMIT:
             row = rules()[rule]
-            named = self.severities.get(rule) or severity or row.severity
+            agreed = self.severities.get(f"{rule}:{facts.get('key') or facts.get('name')}") or self.severities.get(rule)
+            named = agreed or severity or row.severity
             self.findings.append(Finding(row, named, place, facts))
 
     @property

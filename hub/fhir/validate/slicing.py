@@ -33,11 +33,12 @@ def check(run: Conformance, shape: Shape, items: list[Item], place: Place, profi
     discriminators = parts.objects(slicing, "discriminator") or _implied(shape)
     names = [name for name in shape.slices if name.rpartition("/")[0] == within]
     assigned = [_slice_of(run, shape, names, discriminators, item, profile) for item in items]
+    here = (place, shape.name)
     for name in names:
         rules = shape.slices[name].rules
         count = sum(one == name for one in assigned)
         run.count(
-            {"min": _least(shape, rules), "max": rules.get("max", "*")}, f"{shape.name}:{name}", count, place, profile
+            {"min": _least(shape, rules), "max": rules.get("max", "*")}, f"{shape.name}:{name}", count, here, profile
         )
     for item, chosen in zip(items, assigned, strict=True):
         if chosen is not None:
