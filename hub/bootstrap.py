@@ -51,6 +51,7 @@ from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
 from hub.services.validation import StoredDefinitions, Validation
+from hub.services.workitems import Workitems
 from hub.settings import LOOPBACK, Settings
 from hub.store.blobs import FileBlobs
 from hub.store.packs import Packs
@@ -186,6 +187,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         identity=Identity(store, databases, linker, cards, clock),
         imaging=imaging,
         films=Films(store, databases, imaging, audit, clock, ids, secret=secret(settings.data, "film-links")),
+        workitems=Workitems(store, clock, ids),
         cards=cards,
         carduse=carduse,
         family=CardFamily(store, databases, cards, audit, clock),

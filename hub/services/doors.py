@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
     from hub.services.validation import Validation
+    from hub.services.workitems import Workitems
     from hub.settings import Settings
     from hub.store.protocol import Blobs, Store
     from terminology.service import Terminology
@@ -61,6 +62,7 @@ class Doors:
     demographics: Demographics
     imaging: Imaging
     films: Films
+    workitems: Workitems
     cards: HealthCards
     carduse: CardUse
     family: CardFamily
