@@ -20,7 +20,6 @@ from hub.fhir.ids import resource_id
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.imaging_index import Row
-from hub.store.protocol import Transaction
 
 STATE, TRANSACTION, PERFORMED, REFERENCED = "00741000", "00081195", "00741216", "0040A370"
 SCHEDULED, IN_PROGRESS, COMPLETED, CANCELED = "SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED"
@@ -78,12 +77,10 @@ class Ups:
         return dict(self._known(self._workitems.workitem(self._doors.store, uid))["attributes"])
 
     def update(self, context: Context, uid: str, attributes: Attributes, transaction: str) -> None:
-        """Set attributes. HubError("conflict") in a final state, "parameter-value" without the right Transaction UID."""
+        """Set attributes. HubError: "conflict" in a final state, "parameter-value" for a wrong Transaction UID."""
         refused = [tag for tag in NOT_UPDATED if tag in attributes]
         if refused:
-            raise HubError(
-                "value", "this attribute is not changed by an update", f"({refused[0][:4]},{refused[0][4:]})"
-            )
+            raise HubError("value", f"an update does not change ({refused[0][:4]},{refused[0][4:]})")
 
         def changed(known: Row | None) -> Row:
             row = self._known(known)
@@ -168,7 +165,7 @@ class Ups:
         """Check, store workitem and Task as one unit, report the event to those who subscribed."""
         after = change(self._workitems.workitem(self._doors.store, uid))
 
-        def then(tx: Transaction, _: object) -> None:
+        def then(tx: Any, _: object) -> None:
             tx.guard(uid)
             known = self._workitems.workitem(tx, uid)
             row = change(known)
