@@ -108,9 +108,7 @@ def translate(message: Message, zone: str) -> Translation:
     heads = message.all("MSH")
     if len(heads) > 1:
         raise HubError("structure", "the block holds more than one MSH segment; send one message a block", "MSH[2]")
-    kind = message.kind
-    if not kind:
-        raise HubError("required", "MSH-9 does not say which message this is", "MSH-9")
+    kind = kind_of(message)
     circumstances = circumstances_of(message, zone)
     segments = [segment for segment in message.segments if segment.is_line()]
     mapped = engine().run(
@@ -119,6 +117,19 @@ def translate(message: Message, zone: str) -> Translation:
     for resource in mapped.resources:
         resource["meta"] = {"source": circumstances.source}
     return Translation(message, mapped, circumstances)
+
+
+def kind_of(message: Message) -> str:
+    """Type and event that choose the table; without an event in MSH-9 that of EVN-1, else ``ORU^``, the type alone.
+
+    HubError("required") without a type.
+    """
+    if not message.kind:
+        raise HubError("required", "MSH-9 does not say which message this is", "MSH-9")
+    if "^" in message.kind:
+        return message.kind
+    event = message["EVN-1"]
+    return f"{message.kind}^{event}" if f"{message.kind}^{event}" in engine().tables.events else f"{message.kind}^"
 
 
 def bundle_of(translation: Translation, origin: str, received: int) -> dict[str, Any]:
@@ -202,7 +213,7 @@ class Interpreter:
     def interpret(self, inbound: Inbound) -> Interpretation:
         """HubError: ``structure`` for what is no message, ``event-unknown`` for what no table serves."""
         message = parse(inbound.raw)
-        if message.header.raw(9, 1, 1) in ack.ANSWERS:
+        if message.header.raw(9, 1, 1) in ack.ANSWERS and message.kind not in engine().tables.events:
             return Interpretation(None, message.kind, {"answer_to": message["MSA-2"], "code": message["MSA-1"]})
         translation = translate(message, self._zone)
         facts = {

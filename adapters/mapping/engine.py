@@ -44,13 +44,13 @@ class Engine:
     def run(
         self, event: str, segments: Iterable[Segment], *, delimiters: Any, codec: str, circumstances: Circumstances
     ) -> Mapped:
-        """Map one message. HubError("event-unknown") when no table serves ``event`` (``ADT^A01``)."""
+        """Map one message. HubError("event-unknown") when no table serves ``event`` (``ADT^A01``, ``ORU^``)."""
         name = self.tables.events.get(event)
         if name is None:
             raise HubError(
                 "event-unknown", f"no mapping table serves {event}; the message is kept until one does", "MSH-9"
             )
-        run = Run(delimiters, codec, circumstances, self.tables.keys)
+        run = Run(delimiters, codec, circumstances, self.tables)
         unmapped = self.structures[name].walk(run, segments)
         resources = run.finish()
         cleared: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from adapters.mapping import conversions
 from adapters.mapping.tables import CodeMap
@@ -197,6 +198,65 @@ def _packed_text(run: Run, text: str, level: int) -> Any:
     return base64.b64encode(plain.encode("utf-8", "replace")).decode("ascii") or None
 
 
+def _rate(run: Run, text: str, level: int) -> Any:
+    """CD as a text; its sampling frequency (CD.5.1, hertz) is kept for the waveform that follows."""
+    parts = [*text.split(run.delimiters.component), *[""] * 5]
+    frequency = parts[4].split(run.delimiters.subcomponent, 1)[0] if run.delimiters.subcomponent else parts[4]
+    run.sampling = conversions.decimal(frequency, run.circumstances) or run.sampling
+    return _words(run, text, level)
+
+
+def _sampled(run: Run, text: str, level: int) -> Any:
+    """NA and MA (HL7 v2.5.1 7.14.1.3, 7.14.1.2) as SampledData, when a rate is known and every value is a number."""
+    rows, columns = _waveform(run)
+    if not rows or not run.sampling:
+        return NOTHING
+    origin: dict[str, Any] = {"value": 0}
+    unit = run.segment.fields[6].split(run.delimiters.component, 1)[0] if len(run.segment.fields) > 6 else ""
+    if unit:
+        origin["unit"] = run.delimiters.unescape(unit, run.codec)
+    period = conversions.decimal(f"{1000 / float(run.sampling):.6f}".rstrip("0").rstrip("."), run.circumstances)
+    multiplexed = run.segment.fields[2] == "MA"
+    return {"origin": origin, "period": period, "dimensions": columns if multiplexed else 1, "data": " ".join(rows)}
+
+
+def _unsampled(run: Run, text: str, level: int) -> Any:
+    """NA and MA as a text, when they are no SampledData."""
+    rows, _ = _waveform(run)
+    if rows and run.sampling:
+        return NOTHING
+    return _words(run, run.segment.fields[5], level)
+
+
+def _waveform(run: Run) -> tuple[list[str], int]:
+    """The numbers of OBX-5 and how many a row has; none when one is no number. Read once a segment."""
+    if run.waveform is None or run.waveform[0] is not run.segment:
+        delimiters, field = run.delimiters, run.segment.fields[5]
+        lines = field.split(delimiters.repetition) if delimiters.repetition else [field]
+        cells = [line.split(delimiters.component) for line in lines]
+        values = [cell.strip() or "E" for line in cells for cell in line]
+        good = all(value == "E" or _SAMPLE.fullmatch(value) for value in values)
+        run.waveform = (run.segment, values if good else [], len(cells[0]))
+    return run.waveform[1], run.waveform[2]
+
+
+_SAMPLE = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def _canonical(type: str) -> Build:
+    """The canonical URL (ours) of a definition that its sender knows by a code."""
+
+    def build(run: Run, text: str, level: int) -> Any:
+        code = run.delimiters.unescape(text.split(run.delimiters.component, 1)[0], run.codec).strip()
+        if not code:
+            return None
+        return f"{conversions.OURS}/{type}/" + "/".join(
+            quote(part, safe="") for part in (run.circumstances.facility, code)
+        )
+
+    return build
+
+
 def _money(place: int, convert: conversions.Convert) -> Build:
     """A subcomponent of MO: amount or currency."""
 
@@ -213,6 +273,7 @@ BUILT_IN: dict[str, Build] = {
     "ED[mime]": _media_type(2, 3), "RP[mime]": _media_type(3, 4), "ED[base64]": _data,
     "TX[base64]": _packed_text, "MO[amount]": _money(1, conversions.decimal),
     "MO[currency]": _money(2, conversions.code), "ID[code]": primitive(conversions.code),
-    "NM[Quantity]": _measured, "NM[string]": _unmeasured,
+    "NM[Quantity]": _measured, "NM[string]": _unmeasured, "CD[string]": _rate,
+    "NA[SampledData]": _sampled, "NA[string]": _unsampled, "CWE[url]": _canonical("ChargeItemDefinition"),
 }  # fmt: skip
 """Maps that are no tables."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
 from adapters.mapping.conversions import Circumstances
-from adapters.mapping.tables import Key
+from adapters.mapping.tables import Tables
 from hub.fhir import elements
 from hub.fhir.ids import NAMESPACE, resource_id
 from hub.fhir.temporal import interval
@@ -57,17 +58,17 @@ class Run:
     """One message on its way through the tables; what closures see."""
 
     __slots__ = (
-        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "keys", "labels", "latest", "level",
-        "made", "numbers", "parts", "piece", "problems", "referred", "segment",
+        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "labels", "latest", "level",
+        "made", "numbers", "parts", "piece", "problems", "referred", "sampling", "segment", "tables", "waveform",
     )  # fmt: skip
 
-    def __init__(
-        self, delimiters: Any, codec: str, circumstances: Circumstances, keys: dict[str, tuple[Key, ...]]
-    ) -> None:
+    def __init__(self, delimiters: Any, codec: str, circumstances: Circumstances, tables: Tables) -> None:
         self.delimiters = delimiters
         self.codec = codec
         self.circumstances = circumstances
-        self.keys = keys
+        self.tables = tables
+        self.sampling: Any = None
+        self.waveform: tuple[Segment, list[str], int] | None = None
         self.entries: list[Entry] = []
         self.current: dict[str, Entry] = {}
         self.labels: dict[str, list[Entry]] = {}
@@ -106,7 +107,7 @@ class Run:
 
     def _identify(self, entry: Entry) -> bool:
         type = entry.resource["resourceType"]
-        for rule in self.keys.get(type, ()):
+        for rule in self.tables.keys.get(type, ()):
             if len(rule.parts) == 1 and rule.parts[0].startswith("identifier"):
                 chosen = _chosen(entry.resource.get("identifier", ()), rule.parts[0])
                 if chosen is not None and "system" in chosen and _own(chosen, rule.parts[0]):
@@ -154,9 +155,12 @@ class Run:
             for reference in entry.references:
                 reference["reference"] = f"{first.resource['resourceType']}/{first.resource['id']}"
             if first is entry:
-                self._choose(entry)
-                self._order(entry)
                 resources.append(entry.resource)
+        for entry in seen.values():
+            self._choose(entry)
+            self._order(entry)
+            for name, value in self.tables.defaults.get(entry.resource["resourceType"], {}).items():
+                entry.resource.setdefault(name, deepcopy(value))
         return resources
 
     def _choose(self, entry: Entry) -> None:
@@ -184,7 +188,7 @@ class Run:
         if first is entry:
             return entry
         type = entry.resource["resourceType"]
-        again = next(rule for rule in self.keys[type] if entry.key.split("\x1f")[2] == rule.parts[0]).again
+        again = next(rule for rule in self.tables.keys[type] if entry.key.split("\x1f")[2] == rule.parts[0]).again
         key = entry.key
         if again not in ("same", "other"):
             own = self._part(entry, again) or ""

@@ -2,16 +2,19 @@
 
 ``messages/ADT_A01.csv`` (segment -> resource), ``segments/PID[Patient].csv`` (field -> element),
 ``datatypes/CX[Identifier].csv`` (component -> element), ``codes/AdministrativeSex.csv`` (v2 code -> FHIR code),
-``keys.csv`` (what identifies a resource), ``authority.csv`` (whose word counts) and ``cancels.csv`` (which events take
-back which). Lines that begin with ``#`` are comments; ``# events:`` in a message table
-lists the type^event pairs it serves, ``# system:`` in a code table the URI of the v2 table.
+``keys.csv`` (what identifies a resource), ``authority.csv`` (whose word counts), ``cancels.csv`` (which events take
+back which) and ``defaults.csv`` (what stands for a required element). Lines that begin with ``#`` are comments;
+``# events:`` in a message table lists the type^event pairs it serves (``ORU^``: of a message that names no event),
+``# system:`` in a code table the URI of the v2 table.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Tables:
     keys: dict[str, tuple[Key, ...]]
     authority: tuple[Authority, ...]
     cancels: tuple[Cancel, ...]
+    defaults: dict[str, dict[str, Any]]
 
 
 def load(folder: Traversable) -> Tables:
@@ -123,6 +127,7 @@ def load(folder: Traversable) -> Tables:
         _keys(folder.joinpath("keys.csv").read_text(encoding="utf-8")),
         _authority(folder.joinpath("authority.csv").read_text(encoding="utf-8")),
         _cancels(folder.joinpath("cancels.csv").read_text(encoding="utf-8")),
+        _defaults(folder.joinpath("defaults.csv").read_text(encoding="utf-8")),
     )
 
 
@@ -187,3 +192,10 @@ def _cancels(text: str) -> tuple[Cancel, ...]:
         Cancel(row["event"], tuple(row["cancels"].split()), row["resource"], tuple(row["slots"].split()), line)
         for line, row in rows
     )
+
+
+def _defaults(text: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for _, row in _rows("defaults", text, ("type", "element", "value")):
+        found.setdefault(row["type"], {})[row["element"]] = json.loads(row["value"])
+    return found
