@@ -152,6 +152,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
     imaging = Imaging(store, Packs(settings.data / "images"), clock, ids)
+    ingest.followers.append(imaging.follow)
     doors = Doors(
         settings=settings,
         data=settings.data,

@@ -116,6 +116,26 @@ def parse(data: bytes, syntax: str) -> DataSet:
     )
 
 
+def elements_before(data: bytes, syntax: str, end: int) -> tuple[dict[str, bytes], tuple[str, ...], bytes]:
+    """The bytes of each element whose tag is below ``end``, Specific Character Set, and the bytes from there on."""
+    reader = _Reader(data, ">" if syntax == BIG_ENDIAN else "<")
+    found: dict[str, bytes] = {}
+    terms: tuple[str, ...] = ()
+    at_ = 0
+    while at_ + 8 <= len(data):
+        group, element = reader.tag(data, at_)
+        tag = group << 16 | element
+        if tag >= end:
+            break
+        vr, length, value = reader.header(tag, at_, syntax == IMPLICIT)
+        content, after = reader.value(tag, vr, value, length, len(data), syntax == IMPLICIT, terms, 0)
+        if tag == _CHARSET and content is not None:
+            terms = tuple(term or "" for term in content.get("Value", ()))
+        found[f"{tag:08X}"] = data[at_:after]
+        at_ = after
+    return found, terms, data[at_:]
+
+
 def inflate(data: bytes) -> bytes:
     """The data set of Deflated Explicit VR Little Endian (PS3.5 A.5). HubError("too-costly") for a bomb."""
     limit = min(MAX_INFLATED, max(16 * 1024 * 1024, MAX_RATIO * len(data)))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.dicom import dataset, find, status, transcode
+from adapters.dicom import coerce, dataset, find, status, transcode
 from adapters.dicom.dataset import Attributes
 from adapters.dicom.find import PATIENT_ROOT, STUDY_ROOT
 from adapters.dicom.ul import dimse, pdu
@@ -201,6 +201,7 @@ def _store(doors: Doors, target: Association, row: Row, id: int, origin: dimse.C
         context, data = exact, memoryview(file)[row["header"] :]
         if context is None:
             context, data = transcode.to_any(row, file, offered)
+        data = coerce.outgoing(doors.imaging, row, data, context.transfer[0])
     except HubError as error:
         log.info("instance %s cannot be sent to %s: %s", row["uid"], target.called, error)
         return 0x0122

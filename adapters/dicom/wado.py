@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from adapters.dicom import frames, multipart, pixels, render, report, transcode, worker
+from adapters.dicom import coerce, frames, multipart, pixels, render, report, transcode, worker
 from adapters.dicom.dataset import EXPLICIT, UNDEFINED
 from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS, MediaRange
 from hub.errors import HubError
@@ -81,6 +81,10 @@ class Wado:
     def _file(self, row: Row) -> bytes:
         return self._imaging.file(row)
 
+    def _leaving(self, row: Row, syntax: str) -> bytes:
+        """The Part 10 file as it leaves the hub: its patient may have been merged."""
+        return coerce.file(self._imaging, row, transcode.part10_file(row, self._file(row), syntax), syntax)
+
     # --- instances (PS3.18 10.4.1.1.1 to .3) --------------------------------------------------------------------------
 
     def retrieve(self, request: Request) -> Response:
@@ -105,12 +109,11 @@ class Wado:
     def _files(self, rows: Iterable[Row], syntax: str) -> Iterator[tuple[str, bytes]]:
         for row in rows:
             target = row["transferSyntax"] if syntax == "*" else syntax
-            yield f"{DICOM}; transfer-syntax={target}", transcode.part10_file(row, self._file(row), target)
+            yield f"{DICOM}; transfer-syntax={target}", self._leaving(row, target)
 
     def _file_response(self, row: Row, syntax: str) -> Response:
         headers = HEADERS | {"Content-Disposition": f'attachment; filename="{row["id"]}.dcm"'}
-        content = transcode.part10_file(row, self._file(row), syntax)
-        return Response(content, media_type=f"{DICOM}; transfer-syntax={syntax}", headers=headers)
+        return Response(self._leaving(row, syntax), media_type=f"{DICOM}; transfer-syntax={syntax}", headers=headers)
 
     def _related(self, parts: Iterator[tuple[str, bytes]], media: str) -> Response:
         """The parts as they become ready; what fails at the first one is still an answer of its own."""

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.dicom import encode, find, status
-from adapters.dicom.conversions import DCM, REPRESENTATION
+from adapters.dicom.conversions import DCM
 from adapters.dicom.dataset import IMPLICIT, Attributes
 from adapters.dicom.instance import institution
 from adapters.dicom.ul import dimse
@@ -25,13 +25,13 @@ from hub.fhir import json
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.imaging_index import matches
+from hub.services.imaging_patients import SEXES, names, namespace
 
 MODEL = "1.2.840.10008.5.1.4.31"
 STEPS = "00400100"
 MAX_ORDERS = 1000
 KINDS = ("ACSN", "FILL", "PLAC")
 """Types of identifier that may be the accession number, the best first."""
-SEX = {"male": "M", "female": "F", "other": "O"}
 
 Resource = dict[str, Any]
 
@@ -107,11 +107,11 @@ def step(order: Resource, patient: Resource, modality: str, station: str, zone: 
     return {
         "00080050": _of("SH", number),
         "00080090": _of("PN", _person(order.get("requester", {}).get("display", ""))),
-        "00100010": _of("PN", _names(patient)),
+        "00100010": _of("PN", names(patient)),
         "00100020": _of("LO", identifier.get("value")),
-        "00100021": _of("LO", system.rpartition("/")[2] if "/authority/" in system else None),
+        "00100021": _of("LO", namespace(system) if "/authority/" in system else None),
         "00100030": _of("DA", patient.get("birthDate", "").replace("-", "")),
-        "00100040": _of("CS", SEX.get(patient.get("gender", ""))),
+        "00100040": _of("CS", SEXES.get(patient.get("gender", ""))),
         "0020000D": _of("UI", None),
         "00321032": _of("PN", _person(order.get("requester", {}).get("display", ""))),
         "00321060": _of("LO", title[:64]),
@@ -162,23 +162,6 @@ def _person(text: str) -> dict[str, str] | None:
     if not text:
         return None
     return {"Alphabetic" if text.isascii() else "Ideographic": text.replace(" ", "^", 1)}
-
-
-def _names(patient: Resource) -> dict[str, str]:
-    """Component groups of PN: by the representation a name is marked with, else by its script."""
-    groups: dict[str, str] = {}
-    for name in patient.get("name", ()):
-        family, given = name.get("family", ""), " ".join(name.get("given", ()))
-        text = f"{family}^{given}".rstrip("^") if family or given else name.get("text", "")
-        marked = next(
-            (found.get("valueCode") for found in name.get("extension", ()) if found.get("url") == REPRESENTATION), ""
-        )
-        group = {"IDE": "Ideographic", "SYL": "Phonetic", "ABC": "Alphabetic"}.get(
-            marked, "Alphabetic" if text.isascii() else "Ideographic"
-        )
-        if text:
-            groups.setdefault(group, text)
-    return groups
 
 
 def _code(coding: Resource) -> Attributes:

@@ -37,7 +37,8 @@ from hub.services.imaging_index import (
     text,
     wildcards,
 )
-from hub.services.imaging_rows import CONFLICTS, DATABASE, TYPE, conflict_key, index, put_study
+from hub.services.imaging_patients import identity
+from hub.services.imaging_rows import CONFLICTS, DATABASE, TYPE, conflict_key, follow, index, put_study
 from hub.services.imaging_studies import StudyClock
 from hub.store.packs import Packs, Place
 from hub.store.protocol import Item, Put, Reader, Store, Transaction, Version
@@ -97,6 +98,7 @@ class Imaging:
         self._arriving = threading.Lock()
         self._arrivals = Arrivals(self._index, packs.indexed)
         self._studies: StudyClock | None = None
+        self._moved = {id for row in self._moved_rows() for id in row["via"]}
         for place, facts, _ in packs.left():
             self._arrivals.accept(Arrival(msgspec.json.decode(facts), place))
 
@@ -178,6 +180,25 @@ class Imaging:
             "attributes": instance.attributes,
         }  # fmt: skip
 
+    # --- whose a study is ---------------------------------------------------------------------------------------------
+
+    def follow(self, tx: Transaction, patient: dict[str, Any], now: int) -> None:
+        """A Patient was written: studies go where it was merged to, or come back."""
+        replaced = any(link.get("type") == "replaced-by" for link in patient.get("link", ()))
+        if replaced or patient["id"] in self._moved or not self._store.local:
+            self._moved |= follow(tx, patient["id"], now)
+
+    def identity(self, instance: Row) -> dict[str, Any] | None:
+        """What is true of the patient of an instance in place of what its data set says; None when it says it."""
+        if not self._moved and self._store.local:
+            return None
+        version = self._store.read(TYPE["study"], instance["study"])
+        return None if version is None else identity(decode(version))
+
+    def _moved_rows(self) -> list[Row]:
+        query = Query((TYPE["study"],), Match("moved", Exists()), databases=(DATABASE,), limit=MAX_INSTANCES)
+        return [decode(found.version) for found in self._store.find(query)]
+
     def _index(self, arrivals: Sequence[Arrival]) -> None:
         self._store.write(lambda tx: index(tx, arrivals, self._new_id))
 
@@ -229,6 +250,10 @@ class Imaging:
         del context
         where, _ = self._where("instance", keys)
         versions = self._versions("instance", where, MAX_INSTANCES)
+        if self._moved or not self._store.local:
+            rows = [decode(version) for version in versions]
+            said = {row["study"]: self.identity(row) or {} for row in {row["study"]: row for row in rows}.values()}
+            return [encode(row["attributes"] | said[row["study"]]) for row in rows]
         return [bytes(msgspec.json.decode(version.text, type=_Stored).attributes) for version in versions]
 
     def _where(

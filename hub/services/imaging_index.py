@@ -127,6 +127,8 @@ def study_entries(row: Row) -> Entries:
     extra = [Term("issuer", row["issuer"])] if row.get("issuer") else []
     if row.get("open"):
         extra.append(Term("open", "true"))
+    if "came" in row:
+        extra.append(Term("moved", "true"))
     return Entries((*found.terms, *extra), found.ranges)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hub.search.expression import Entries, Equals, Match, Query
+from hub.search.expression import Entries, Equals, Match, Query, Term
 from hub.services.imaging_arrivals import Arrival
 from hub.services.imaging_index import (
     ISSUER,
@@ -26,10 +26,13 @@ from hub.services.imaging_index import (
     study_entries,
     text,
 )
+from hub.services.imaging_patients import patients, refiled
 from hub.store.protocol import Item, Put, Transaction, Version
 
 DATABASE = "imaging"
 TYPE = {"study": "DicomStudy", "series": "DicomSeries", "instance": "DicomInstance"}
+MAX_STUDIES = 10_000
+"""Studies of one patient that are moved."""
 CONFLICTS, FINDINGS = "imaging-conflicts", "imaging-findings"
 """Queues: other bytes under a SOP Instance UID that is taken; a study under two patients."""
 
@@ -42,7 +45,21 @@ def put(tx: Transaction, level: Level, row: Row, found: Entries, known: Version 
 
 def put_study(tx: Transaction, row: Row, known: Version | None, now: int) -> None:
     """Write a study row."""
-    put(tx, "study", row, study_entries(row), known, now)
+    found = study_entries(row)
+    terms = (Term("patient", patient) for patient in patients(row))
+    put(tx, "study", row, Entries((*found.terms, *terms), found.ranges), known, now)
+
+
+def follow(tx: Transaction, patient: str, now: int) -> set[str]:
+    """File the studies that depend on a Patient anew; the ids of all Patients whose changes matter to them."""
+    seen: set[str] = set()
+    where = Match("patient", Equals(patient))
+    for found in tx.find(Query((TYPE["study"],), where, databases=(DATABASE,), limit=MAX_STUDIES)):
+        row = refiled(tx, decode(found.version))
+        if row is not None:
+            put_study(tx, row, found.version, now)
+            seen.update(row.get("via", ()))
+    return seen
 
 
 def index(tx: Transaction, arrivals: Sequence[Arrival], new_id: Callable[[], str]) -> None:
@@ -98,7 +115,7 @@ def _new_study(tx: Transaction, instance: Row, new_id: Callable[[], str]) -> Row
         row["attributes"][ISSUER] = {"vr": "LO", "Value": [instance["issuerName"]]}
     if _report_other_patients(tx, instance, new_id):
         row["contested"] = True
-    return row
+    return refiled(tx, row) or row
 
 
 def _report_other_patients(tx: Transaction, instance: Row, new_id: Callable[[], str]) -> bool:

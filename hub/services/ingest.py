@@ -75,6 +75,8 @@ class Ingest:
         self._validator = validator
         self._clock = clock
         self._new_id = new_id
+        self.followers: list[Callable[[Transaction, Resource, int], None]] = []
+        """Called in the unit that writes a Patient: what belongs to it may have to go elsewhere."""
 
     # --- an adapter's Bundle ------------------------------------------------------------------------------------------
 
@@ -395,6 +397,8 @@ class Ingest:
         )
         if changed and version.type == "Patient":
             self._linker.link(tx, resource, now=now, origin=context.origin)
+            for follow in self.followers:
+                follow(tx, resource, now)
         return version, changed
 
 
