@@ -151,7 +151,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
-    imaging = Imaging(store, Packs(settings.data / "images"), clock, ids)
+    imaging = Imaging(store, Packs(settings.data / "images"), clock, ids, settings.region)
     ingest.followers.append(imaging.follow)
     doors = Doors(
         settings=settings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from struct import Struct
+from typing import Any
 
 from adapters.dicom import charset, dataset, encode, part10
 from adapters.dicom.dataset import Attributes
@@ -41,7 +42,7 @@ def coerce(data: bytes, syntax: str, attributes: Attributes) -> bytes:
         packed = packer.compress(plain) + packer.flush()
         return packed + b"\0" * (len(packed) % 2)
     elements, terms, rest = dataset.elements_before(data, syntax, 1 + max(int(tag, 16) for tag in attributes))
-    attributes, terms = _sayable(attributes, terms)
+    attributes, terms = _sayable(data, syntax, attributes, terms)
     out = {tag: raw for tag, raw in elements.items() if tag not in attributes and tag[4:] != "0000"}
     for tag, element in attributes.items():
         if element.get("Value") and not (syntax == dataset.BIG_ENDIAN and element["vr"] == "SQ"):
@@ -50,20 +51,31 @@ def coerce(data: bytes, syntax: str, attributes: Attributes) -> bytes:
     return b"".join(out[tag] for tag in sorted(out)) + rest
 
 
-def _sayable(attributes: Attributes, terms: tuple[str, ...]) -> tuple[Attributes, tuple[str, ...]]:
+def _sayable(
+    data: bytes, syntax: str, attributes: Attributes, terms: tuple[str, ...]
+) -> tuple[Attributes, tuple[str, ...]]:
     """The attributes as the data set's character set can say them.
 
-    A data set of the default repertoire is one of UTF-8 just as well; another keeps its set, and loses the component
-    groups of a name that it has no characters for.
+    A data set of ASCII texts is one of UTF-8 just as well; another keeps its set, and loses the component groups of a
+    name that it has no characters for.
     """
     try:
         encode.encode(attributes, implicit=True, terms=terms)
     except UnicodeEncodeError:
-        if not any(terms):
+        if _plain(dataset.parse(data, syntax).attributes):
             named = {CHARSET: {"vr": "CS", "Value": [charset.UTF_8]}}
             return attributes | named, (charset.UTF_8,)
         return {tag: _without(element, terms) for tag, element in attributes.items()}, terms
     return attributes, terms
+
+
+def _plain(value: Any) -> bool:
+    """Whether all texts are ASCII."""
+    if isinstance(value, dict):
+        return all(map(_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return not isinstance(value, str) or value.isascii()
 
 
 def _without(element: Attributes, terms: tuple[str, ...]) -> Attributes:

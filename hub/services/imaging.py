@@ -37,7 +37,7 @@ from hub.services.imaging_index import (
     text,
     wildcards,
 )
-from hub.services.imaging_patients import identity
+from hub.services.imaging_patients import identity, of_person, shown_as
 from hub.services.imaging_rows import CONFLICTS, DATABASE, TYPE, conflict_key, follow, index, put_study
 from hub.services.imaging_studies import StudyClock
 from hub.store.packs import Packs, Place
@@ -89,11 +89,14 @@ class Received:
 class Imaging:
     """The door for images."""
 
-    def __init__(self, store: Store, packs: Packs, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, store: Store, packs: Packs, clock: Callable[[], int], new_id: Callable[[], str], region: str = "REGION"
+    ) -> None:
         self._store = store
         self._packs = packs
         self._clock = clock
         self._new_id = new_id
+        self._region = region
         self._arrived: dict[str, int] = {}
         self._arriving = threading.Lock()
         self._arrivals = Arrivals(self._index, packs.indexed)
@@ -240,9 +243,12 @@ class Imaging:
         HubError("parameter-value") for a malformed date or time.
         """
         del context  # the access decision is AND-ed here
+        keys = list(keys)
         where, own = self._where(level, keys)
         if not wildcards(own):
-            return [decode(version) for version in self._versions(level, where, offset + limit)[offset:]]
+            rows = [decode(version) for version in self._versions(level, where, offset + limit)[offset:]]
+            person = self._person_asked(keys) if level == "study" else ""
+            return [shown_as(row, person, self._region) for row in rows] if person else rows
         return fitting(self._versions(level, where, MAX_ROWS), own)[offset : offset + limit]
 
     def metadata(self, context: Context, keys: Iterable[tuple[str, str]]) -> list[bytes]:
@@ -261,13 +267,19 @@ class Imaging:
     ) -> tuple[list[Expression], list[tuple[Attribute, str]]]:
         """The query of a level, keys of the levels above resolved; and the level's own keys."""
         by_level: dict[Level, list[tuple[Attribute, str]]] = {name: [] for name in LEVELS}
+        where: list[Expression] = []
+        keys = list(keys)
+        if person := self._person_asked(keys):
+            where = [Match("patient", In(tuple(of_person(self._store, person)) or ("",)))]
+            keys = [key for key in keys if key[0] not in ("PatientID", "IssuerOfPatientID")]
+            if level != "study":
+                where = [Match("study", In(tuple(row.id for row in self._versions("study", where, MAX_ROWS))))]
         for keyword, value in keys:
             attribute = BY_KEYWORD.get(keyword)
             if attribute is None or not attribute.match:
                 raise HubError("parameter-unknown", f"{keyword} is not a matching key of this archive", keyword)
             if value.strip("*") or attribute.match == "uid":
                 by_level[attribute.level].append((attribute, value))
-        where: list[Expression] = []
         for above in LEVELS[: LEVELS.index(level)]:
             if by_level[above]:
                 versions = self._versions(above, [*where, *compiled(by_level[above])], MAX_ROWS)
@@ -275,6 +287,11 @@ class Imaging:
                     raise HubError("too-costly", f"more than {MAX_ROWS} rows of {above} level match; narrow the query")
                 where = [Match(above, In(tuple(row_ids(versions, by_level[above]))))]
         return [*where, *compiled(by_level[level])], by_level[level]
+
+    def _person_asked(self, keys: Sequence[tuple[str, str]]) -> str:
+        """The Person of the region that is asked for: its id as Patient ID, the region as its issuer."""
+        asked = dict(keys)
+        return asked.get("PatientID", "") if asked.get("IssuerOfPatientID") == self._region else ""
 
     def _versions(self, level: Level, where: Sequence[Expression], limit: int) -> list[Version]:
         self._arrivals.caught_up()

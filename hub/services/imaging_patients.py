@@ -10,6 +10,7 @@ from typing import Any
 
 from hub.fhir import json
 from hub.fhir.ids import resource_id
+from hub.mpi import golden
 from hub.services.imaging_index import ISSUER, PATIENT_ID, Row, text
 from hub.store.protocol import Reader
 
@@ -51,6 +52,28 @@ def patients(row: Row) -> list[str]:
     """Ids of the Patients on whom it depends whose a study is."""
     number = text(row["attributes"], PATIENT_ID).strip()
     return row.get("via") or ([resource_id("Patient", row["issuer"], number)] if number else [])
+
+
+def of_person(reader: Reader, id: str) -> list[str]:
+    """Ids of the Patients of a regional Person; redirects are followed to the survivor."""
+    for _ in range(MAX_STEPS):
+        version = reader.read("Person", id)
+        if version is None or version.deleted:
+            return []
+        person: Resource = json.decode(version.text)
+        successor = golden.successor(person)
+        if successor is None:
+            return [reference.removeprefix("Patient/") for reference in golden.links(person)]
+        id = successor
+    return []
+
+
+def shown_as(row: Row, number: str, issuer: str) -> Row:
+    """A study row as the answer to a question by another number of the same person; its own is an other Patient ID."""
+    own = {tag: row["attributes"][tag] for tag in (PATIENT_ID, ISSUER) if tag in row["attributes"]}
+    other = own | {"00100022": {"vr": "CS", "Value": ["TEXT"]}}
+    asked = {PATIENT_ID: _of("LO", number), ISSUER: _of("LO", issuer), OTHER_IDS: _of("SQ", other)}
+    return row | {"attributes": row["attributes"] | asked}
 
 
 def identity(row: Row) -> dict[str, Any] | None:

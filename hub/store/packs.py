@@ -1,9 +1,9 @@
 """Pack files: many images one behind the other in files that only grow, durable with one flush for all who wait.
 
 A record is its head (magic, length of the facts, length of the content, CRC-32 of the facts, SHA-256 of the content),
-the facts of whoever stores it, and the content. Whatever stands in a pack and is not yet in an index can be found again:
-a pack bears the suffix ``.open`` until all that it holds is indexed, and what a process left open is read at the next
-start. So ``put`` is the one flush that an acknowledgement waits for, and the index may follow.
+the facts of whoever stores it, and the content. Whatever stands in a pack and is not yet in an index can be found
+again: a pack bears the suffix ``.open`` until all that it holds is indexed, and what a process left open is read at
+the next start. So ``put`` is the one flush that an acknowledgement waits for, and the index may follow.
 
 A head is written before the place behind it is given away, and a flush covers all that was written before it: whatever
 breaks off, the heads lead past it to the records that are whole.
