@@ -63,7 +63,9 @@ def find(hub: Hub, **keys: str) -> list[pydicom.Dataset]:
 def got(hub: Hub, study: str) -> pydicom.Dataset:
     """The one instance of a study, by WADO-RS; by C-GET its data set is the same."""
     url = f"/dicom-web/studies/{study}/series/{study}.0/instances/{study}.1"
-    file = hub.web.get(url.removeprefix("/dicom-web"), headers={"Accept": "application/dicom"}).content
+    file = hub.web.get(
+        url.removeprefix("/dicom-web"), headers={"Accept": "application/dicom; transfer-syntax=*"}
+    ).content
     asked = {"00080052": {"vr": "CS", "Value": ["STUDY"]}, "0020000D": {"vr": "UI", "Value": [study]}}
     association = hub.associate((GET, dataset.IMPLICIT), (CT, dataset.EXPLICIT))
     command: dimse.Command = {"CommandField": dimse.C_GET, "MessageID": 1, "AffectedSOPClassUID": GET, "Priority": 0}
@@ -155,7 +157,7 @@ def test_a_merge_moves_the_studies_and_its_undoing_brings_them_back(hub: Hub) ->
     assert {found.StudyInstanceUID for found in find(hub, PatientID="20002")} == {"1.2", "1.3"}
     hub.until(lambda: len(subjects(hub)) == 2)
     url = "/studies/1.2/series/1.2.0/instances/1.2.1"
-    back = hub.web.get(url, headers={"Accept": "application/dicom"}).content
+    back = hub.web.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"}).content
     assert pydicom.dcmread(io.BytesIO(back)) == before
 
 
