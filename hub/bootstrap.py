@@ -50,6 +50,7 @@ from hub.services.query import QueryService
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
+from hub.services.transport import Transport
 from hub.services.validation import StoredDefinitions, Validation
 from hub.services.workitems import Workitems
 from hub.settings import LOOPBACK, Settings
@@ -168,6 +169,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         transactions=transactions,
         messages=Messages(transactions, clock, ids, fhir_base(settings)),
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
+        transport=Transport(store, clock, ids),
         query=query,
         exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),
         imports=Imports(

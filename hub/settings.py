@@ -41,6 +41,11 @@ class Mllp(_Section):
     frame_seconds: float = Field(30.0, gt=0)
     max_connections: int = Field(256, ge=1)
     readers: int = Field(1, ge=0, le=64)
+    release: int = Field(1, ge=1, le=2)
+    quiet: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
 
 
 class Dicom(_Section):

@@ -204,7 +204,10 @@ def _ranked_time(occurred: str | None, received: int) -> str:
 class Interpreter:
     """The reader of the channel ``hl7v2`` (``hub.services.inbox.Interpreter``)."""
 
-    def __init__(self, clock: Callable[[], int], new_id: Callable[[], str], time_zone: str, language: str) -> None:
+    def __init__(
+        self, clock: Callable[[], int], new_id: Callable[[], str], time_zone: str, language: str, *, quiet: bool = False
+    ) -> None:
+        self._quiet = quiet
         self._clock = clock
         self._new_id = new_id
         self._zone = time_zone
@@ -244,6 +247,6 @@ class Interpreter:
                 control_id=ack.fresh_control_id(self._new_id), time=now.strftime("%Y%m%d%H%M%S%z"),
                 codec=codec, language=self._language,
             )
-            for code in ack.answers(header, error)
+            for code in ack.answers(header, error, quiet=self._quiet)
         ]  # fmt: skip
         return b"\x1c\r\x0b".join(messages)

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from adapters.hl7v2 import batch, mllp
+from adapters.hl7v2 import batch, mllp, tls
 from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
 from adapters.hl7v2.query import Queries
@@ -31,7 +31,8 @@ class MllpListener:
         self._inbox = doors.inbox
         made = (doors.clock, doors.new_id, settings.time_zone, settings.language)
         readers = settings.mllp.readers
-        self._interpreter = Readers(*made, readers) if readers else Interpreter(*made)
+        quiet = settings.mllp.quiet
+        self._interpreter = Readers(*made, readers, quiet=quiet) if readers else Interpreter(*made, quiet=quiet)
         self._queries = Queries(doors.demographics, *made)
         self._inbox.register(CHANNEL, self._interpreter)
         limits = mllp.Limits(
@@ -41,7 +42,14 @@ class MllpListener:
             settings.mllp.max_connections,
         )
         self._max_bytes = limits.max_frame_bytes
-        self._server = mllp.Server(self._answer, limits, self._report)
+        self._transport = doors.transport
+        self._server = mllp.Server(
+            self._answer,
+            limits,
+            self._report,
+            release=settings.mllp.release,
+            tls=tls.server(settings.mllp.tls_certificate, settings.mllp.tls_key, settings.mllp.tls_client_ca),
+        )
         self._patience = settings.shutdown_seconds
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="mllp")
         self._loop = asyncio.new_event_loop()
@@ -71,29 +79,32 @@ class MllpListener:
         self._thread.join()
         self._loop.close()
         self._workers.shutdown(wait=True)
+        self._transport.close()
         if isinstance(self._interpreter, Readers):
             self._interpreter.close()
 
-    async def _answer(self, frame: mllp.Frame, peer: str) -> bytes:
+    async def _answer(self, frame: mllp.Frame, peer: str) -> mllp.Reply:
         return await self._loop.run_in_executor(self._workers, self._receive, frame, peer)
 
-    def _receive(self, frame: mllp.Frame, peer: str) -> bytes:
+    def _receive(self, frame: mllp.Frame, peer: str) -> mllp.Reply:
         """A block: one message, or a batch of them, each received by itself."""
         if frame.too_long:
             error = HubError("too-long", f"the block is longer than {self._max_bytes} bytes")
-            return self._interpreter.refuse(*header_of(frame.content), error)
+            return mllp.Reply(self._interpreter.refuse(*header_of(frame.content), error), stored=False)
         messages = batch.messages(frame.content)
         if messages is None:
             return self._message(frame.content, peer)
-        return batch.answer(frame.content, [self._message(one, peer) for one in messages])
+        replies = [self._message(one, peer) for one in messages]
+        content = batch.answer(frame.content, [reply.content for reply in replies])
+        return mllp.Reply(content, all(reply.stored for reply in replies))
 
-    def _message(self, raw: bytes, peer: str) -> bytes:
+    def _message(self, raw: bytes, peer: str) -> mllp.Reply:
         """Through the inbox; when the inbox cannot take the message, a refusal that keeps nothing."""
         header, codec = header_of(raw)
         if self._queries.serves(header):
-            return self._queries.answer(raw, peer)
+            return mllp.Reply(self._queries.answer(raw, peer))
         try:
-            return self._inbox.receive(
+            answer = self._inbox.receive(
                 channel=CHANNEL,
                 sender=sender_of(header),
                 control_id=header.field(10),
@@ -102,10 +113,12 @@ class MllpListener:
                 peer=peer,
             )
         except HubError as error:
-            return self._interpreter.refuse(header, codec, error)
+            return mllp.Reply(self._interpreter.refuse(header, codec, error), stored=False)
+        return mllp.Reply(answer)
 
-    def _report(self, rule: str, peer: str) -> None:
+    def _report(self, rule: str, peer: str, content: bytes) -> None:
         log.info("%s from %s", rule, peer)
+        self._transport.note(CHANNEL, rule, peer, content)
 
 
 def create(doors: Doors) -> MllpListener:

@@ -1,18 +1,21 @@
-"""Minimal Lower Layer Protocol, release 1: ``<VT> message <FS> <CR>`` on a stream (HL7 v2.5.1 appendix C; MLLP R1).
+"""Minimal Lower Layer Protocol: ``<VT> message <FS> <CR>`` on a stream (HL7 v2.5.1 appendix C; MLLP R1 and R2).
 
 ``Framer`` knows bytes only. ``Server`` and ``Client`` put it on asyncio streams: many messages a connection, answered
-in order; every length, time and count is capped; what is out of the ordinary is counted, told, and does no harm.
+in order; every length, time and count is capped; what is out of the ordinary is counted, told, and does no harm. In
+release 2 each block is followed by a commit acknowledgement, a block with the one byte ACK or NAK, before any answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 VT, FS, CR = 0x0B, 0x1C, 0x0D
+COMMIT, REFUSE = b"\x06", b"\x15"
 END = b"\x1c\r"
 HEADS = (b"MSH", b"FHS", b"BHS")
 CHUNK = 256 * 1024
@@ -186,18 +189,31 @@ class Limits:
     max_connections: int = 256
 
 
-Answer = Callable[[Frame, str], Awaitable[bytes]]
-Report = Callable[[str, str], None]
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back for a block: content, b"" for none, and whether the block is in safe storage (R2: ACK or NAK)."""
+
+    content: bytes
+    stored: bool = True
+
+
+Answer = Callable[[Frame, str], Awaitable[Reply]]
+Report = Callable[[str, str, bytes], None]
 
 
 class Server:
     """Accepts connections; hands each block to ``answer(frame, peer)`` and sends back what it gives, in order.
 
     While a block is being answered nothing more is read from its connection: the peer feels back-pressure. ``report``
-    is called with (rule of ``findings.csv``, peer) for every transport anomaly.
+    is called with (rule of ``findings.csv``, peer, bytes concerned) for every transport anomaly. With ``tls`` the peer
+    is named by its certificate too, when it shows one.
     """
 
-    def __init__(self, answer: Answer, limits: Limits, report: Report) -> None:
+    def __init__(
+        self, answer: Answer, limits: Limits, report: Report, *, release: int = 1, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._release = release
+        self._tls = tls
         self._answer = answer
         self._limits = limits
         self._report = report
@@ -208,7 +224,10 @@ class Server:
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Bind; the address bound. OSError when it cannot be."""
-        self._server = await asyncio.start_server(self._connected, host, port, limit=CHUNK, backlog=512)
+        patience = {"ssl_handshake_timeout": self._limits.frame_seconds} if self._tls else {}
+        self._server = await asyncio.start_server(
+            self._connected, host, port, limit=CHUNK, backlog=512, ssl=self._tls, **patience
+        )
         address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return address
 
@@ -228,7 +247,7 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        peer = ":".join(map(str, writer.get_extra_info("peername", ("?", "?"))[:2]))
+        peer = _peer(writer)
         if len(self._tasks) >= self._limits.max_connections:
             self._tell("mllp-refused", peer)
             writer.close()
@@ -272,12 +291,18 @@ class Server:
                 begun = loop.time()
             for frame in frames:
                 for rule in frame.anomalies:
-                    self._tell(rule, peer)
+                    self._tell(rule, peer, frame.content)
+                if frame.content in (COMMIT, REFUSE):
+                    if frame.content == REFUSE:
+                        self._tell("mllp-nak", peer)
+                    continue
                 self._busy.add(task)
-                answer = await self._answer(frame, peer)
-                if answer:
-                    writer.write(wrap(answer))
-                    await writer.drain()
+                reply = await self._answer(frame, peer)
+                if self._release == 2:
+                    writer.write(wrap(COMMIT if reply.stored else REFUSE))
+                if reply.content:
+                    writer.write(wrap(reply.content))
+                await writer.drain()
                 self._busy.discard(task)
                 begun = loop.time()
 
@@ -286,9 +311,17 @@ class Server:
             return self._limits.idle_seconds
         return max(0.0, self._limits.frame_seconds + framer.pending / MIN_RATE - spent)
 
-    def _tell(self, rule: str, peer: str) -> None:
+    def _tell(self, rule: str, peer: str, content: bytes = b"") -> None:
         self.counts[rule] += 1
-        self._report(rule, peer)
+        self._report(rule, peer, content)
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    """``address:port``, and the common name of the peer's certificate if it showed one."""
+    address = ":".join(map(str, writer.get_extra_info("peername", ("?", "?"))[:2]))
+    certificate = writer.get_extra_info("peercert") or {}
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return " ".join([address, *names[:1]])
 
 
 def _keep_alive(connection: socket.socket | None) -> None:
@@ -299,8 +332,18 @@ def _keep_alive(connection: socket.socket | None) -> None:
 class Client:
     """Sends messages over one connection and waits for the answer of each."""
 
-    def __init__(self, host: str, port: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        *,
+        release: int = 1,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._address = (host, port)
+        self._release = release
+        self._tls = tls
         self._limits = limits or Limits()
         self._framer = Framer(self._limits.max_frame_bytes)
         self._waiting: list[Frame] = []
@@ -308,18 +351,31 @@ class Client:
 
     async def connect(self) -> None:
         """Open the connection. OSError when it cannot be."""
-        self._streams = await asyncio.open_connection(*self._address, limit=CHUNK)
+        self._streams = await asyncio.open_connection(*self._address, limit=CHUNK, ssl=self._tls)
+        _keep_alive(self._streams[1].get_extra_info("socket"))
 
     async def send(self, message: bytes) -> None:
-        """Send one message as a block. ConnectionError when the connection is gone."""
+        """Send one message as a block. ConnectionError when the connection is gone, or (R2) the peer cannot store it."""
         if self._streams is None:
             await self.connect()
         assert self._streams is not None
         self._streams[1].write(wrap(message))
         await self._streams[1].drain()
+        if self._release == 2 and await self._next() != COMMIT:
+            raise ConnectionRefusedError("the peer did not commit the message")
 
     async def receive(self) -> bytes:
-        """The next block's content. TimeoutError after ``frame_seconds``, ConnectionError at the end of the stream."""
+        """The next message. TimeoutError after ``frame_seconds``, ConnectionError at the end of the stream."""
+        content = await self._next()
+        while content in (COMMIT, REFUSE):
+            content = await self._next()
+        if self._release == 2 and self._streams is not None:
+            self._streams[1].write(wrap(COMMIT))
+            await self._streams[1].drain()
+        return content
+
+    async def _next(self) -> bytes:
+        """The next block's content."""
         if self._streams is None:
             raise ConnectionError("not connected")
         async with asyncio.timeout(self._limits.frame_seconds):

@@ -31,9 +31,16 @@ class Readers(Interpreter):
     """The reader of the channel ``hl7v2`` with ``count`` child processes; answers are still made here."""
 
     def __init__(
-        self, clock: Callable[[], int], new_id: Callable[[], str], time_zone: str, language: str, count: int
+        self,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        time_zone: str,
+        language: str,
+        count: int,
+        *,
+        quiet: bool = False,
     ) -> None:
-        super().__init__(clock, new_id, time_zone, language)
+        super().__init__(clock, new_id, time_zone, language, quiet=quiet)
         self._free: queue.LifoQueue[_Child] = queue.LifoQueue()
         self._children = [_Child(time_zone) for _ in range(count)]
         for child in self._children:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hub.services.query import QueryService
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
+    from hub.services.transport import Transport
     from hub.services.validation import Validation
     from hub.services.workitems import Workitems
     from hub.settings import Settings
@@ -53,6 +54,7 @@ class Doors:
     ingest: Ingest
     transactions: Transactions
     inbox: Inbox
+    transport: Transport
     messages: Messages
     query: QueryService
     exports: Exports

@@ -1,6 +1,5 @@
 """``hub bench mllp`` measures valid messages and tells what a reader needs to judge the figures."""
 
-
 from rich.console import Console
 
 from adapters.hl7v2.speed import measure

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 
+import httpx
 import pytest
 
 from adapters.hl7v2.message import parse
-from adapters.hl7v2.mllp import Client, Frame, Limits, Server, wrap
+from adapters.hl7v2.mllp import Client, Frame, Limits, Reply, Server, wrap
 from tests.running import Process
 
 PERSON = "PID|1||{id}^^^H1^MR||测^试||19850307|M"
@@ -120,11 +122,11 @@ def serve(limits: Limits, talk: Callable[[tuple[str, int]], Awaitable[None]]) ->
     """Run ``talk`` against a server that echoes; the rules that were reported."""
     told: list[str] = []
 
-    async def answer(frame: Frame, peer: str) -> bytes:
-        return b"TOO LONG" if frame.too_long else frame.content
+    async def answer(frame: Frame, peer: str) -> Reply:
+        return Reply(b"TOO LONG" if frame.too_long else frame.content, not frame.too_long)
 
     async def main() -> None:
-        server = Server(answer, limits, lambda rule, peer: told.append(rule))
+        server = Server(answer, limits, lambda rule, *_: told.append(rule))
         address = await server.start("127.0.0.1", 0)
         try:
             await asyncio.wait_for(talk(address), 20)
@@ -186,3 +188,77 @@ def test_connections_are_counted() -> None:
         await first.close()
 
     assert serve(Limits(max_connections=1), talk) == ["mllp-refused"]
+
+
+# --- release 2
+
+
+def release_2(stored: bool, *sent: bytes) -> tuple[list[bytes], list[str]]:
+    """Blocks sent to a server of release 2 that echoes or cannot store; the blocks it gave back and what it told."""
+    told: list[str] = []
+    given: list[bytes] = []
+
+    async def answer(frame: Frame, peer: str) -> Reply:
+        return Reply(frame.content if stored else b"", stored)
+
+    async def main() -> None:
+        server = Server(answer, Limits(), lambda rule, *_: told.append(rule), release=2)
+        host, port = await server.start("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(host, port)
+        for block in sent:
+            writer.write(wrap(block))
+        writer.write_eof()
+        data = await asyncio.wait_for(reader.read(), 20)
+        given.extend(piece.lstrip(b"\x0b") for piece in data.split(b"\x1c\r")[:-1])
+        writer.close()
+        await server.stop(1.0)
+
+    asyncio.run(main())
+    return given, told
+
+
+def test_release_2_commits_before_it_answers() -> None:
+    assert release_2(True, b"MSH|1", b"\x06", b"MSH|2") == ([b"\x06", b"MSH|1", b"\x06", b"MSH|2"], [])
+
+
+def test_release_2_says_nak_when_nothing_is_stored() -> None:
+    assert release_2(False, b"MSH|1") == ([b"\x15"], [])
+
+
+def test_a_peer_that_could_not_commit_our_answer_is_told_of() -> None:
+    assert release_2(True, b"MSH|1", b"\x15") == ([b"\x06", b"MSH|1"], ["mllp-nak"])
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_release_2_client_waits_for_the_commit(stored: bool) -> None:
+    async def answer(frame: Frame, peer: str) -> Reply:
+        return Reply(b"MSH|answer" if stored else b"", stored)
+
+    async def main() -> bytes:
+        server = Server(answer, Limits(), lambda *_: None, release=2)
+        client = Client(*await server.start("127.0.0.1", 0), release=2)
+        try:
+            return await asyncio.wait_for(client.ask(b"MSH|1"), 20)
+        finally:
+            await client.close()
+            await server.stop(1.0)
+
+    if stored:
+        assert asyncio.run(main()) == b"MSH|answer"
+    else:
+        with pytest.raises(ConnectionRefusedError):
+            asyncio.run(main())
+
+
+def test_transport_findings_are_kept(running: Process) -> None:
+    exchange(running, b"junk" + wrap(message("T1")) + b"\x00" + wrap(message("T2")), 2)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = httpx.get(f"{running.base}/api/messages/transport", timeout=20).json()["findings"]
+        junk = [one for one in found if one["rule"] == "mllp-junk"]
+        if junk:
+            break
+    assert junk[0]["channel"] == "hl7v2"
+    assert junk[0]["peer"].startswith("127.0.0.1")
+    assert junk[0]["count"] >= 1
+    assert junk[0]["last"] >= junk[0]["first"] > 0
