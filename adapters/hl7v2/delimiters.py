@@ -91,7 +91,7 @@ def _formatting(command: str) -> str | None:
     """Formatting commands of FT (HL7 v2.5.1 2.7.6)."""
     if command in ("br", "ce"):
         return "\n"
-    if command[:2] in ("sp", "sk") and (command[2:].lstrip("+") or "1").isdigit():
+    if command[:2] in ("sp", "sk") and (command[2:].lstrip("+") or "1").isdecimal():
         count = min(int(command[2:].lstrip("+") or "1"), MAX_SPACES)
         return "\n" * count if command[:2] == "sp" else " " * count
     return "" if command[:2] in ("fi", "nf", "in", "ti") else None

@@ -355,7 +355,7 @@ class Client:
         _keep_alive(self._streams[1].get_extra_info("socket"))
 
     async def send(self, message: bytes) -> None:
-        """Send one message as a block. ConnectionError when the connection is gone, or (R2) the peer cannot store it."""
+        """Send one message as a block. ConnectionError: the connection is gone, or (R2) the peer cannot store it."""
         if self._streams is None:
             await self.connect()
         assert self._streams is not None

@@ -104,7 +104,18 @@ class Plan:
         self._kinds: dict[tuple[str, str, int], Kind] = {}
         self._orders: dict[int, set[tuple[str, ...]]] = {}
         self.types = (*version.types, *PRIMITIVES)
-        self.segments = {name: Fields(name, parts, self) for name, parts in version.segments.items()}
+        self._segments: dict[str, Fields] = {}
+
+    def fields(self, name: str) -> Fields | None:
+        """The compiled segment, None when the version does not have it."""
+        try:
+            return self._segments[name]
+        except KeyError:
+            parts = self._spec.segments.get(name)
+            if parts is None:
+                return None
+            made = self._segments[name] = Fields(name, parts, self)
+            return made
 
     def orders(self, group: Group) -> set[tuple[str, ...]]:
         """Sequences of segments that were found to be of this structure."""

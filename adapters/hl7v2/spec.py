@@ -88,18 +88,23 @@ def nearest(version: str) -> str:
     >>> nearest("2.7.1"), nearest("2.9"), nearest("2.5.1"), nearest("x")
     ('2.7', '2.8.2', '2.5.1', '2.1')
     """
+    if version in _versions():
+        return version
     known = sorted(_versions(), key=_numbers)
     return max((one for one in known if _numbers(one) <= _numbers(version)), key=_numbers, default=known[0])
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isascii() and part.isdigit())
+
+
+def load(version: str) -> Spec:
+    """The tables of ``nearest(version)``."""
+    return _load(nearest(version))
 
 
 @cache
-def load(version: str) -> Spec:
-    """The tables of ``nearest(version)``."""
-    name = nearest(version)
+def _load(name: str) -> Spec:
     raw = _versions()[name]
     return Spec(
         name,

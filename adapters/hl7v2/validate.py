@@ -38,7 +38,7 @@ def validate(message: Message) -> list[Finding]:
             if not wrong:
                 plan.orders(group).add(order)
     for segment in message.segments:
-        fields = plan.segments.get(segment.name)
+        fields = plan.fields(segment.name)
         if fields is not None and segment.is_line() and not fields.right(segment):
             found += Fields(message, version, segment).check()
             if len(found) > MAX_FINDINGS:

@@ -157,7 +157,7 @@ class Profile:
 
 def number(text: str | None, default: int) -> int:
     """A count; ``*``, ``NA`` and what is missing give the default."""
-    return int(text) if text and text.isdigit() else default
+    return int(text) if text and text.isascii() and text.isdigit() else default
 
 
 def document(file: Path) -> ElementTree.Element:
