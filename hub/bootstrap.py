@@ -26,7 +26,9 @@ from hub.fhir.validate.terminology import ServiceCodes
 from hub.healthcard.card import Codes as CardCodes
 from hub.healthcard.signature import signer
 from hub.listener import Listener
+from hub.mpi.blocks import MemoryBlocks, StoredBlocks
 from hub.mpi.link import Linker
+from hub.mpi.snapshot import Snapshot
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
 from hub.services.cardfamily import CardFamily
@@ -136,7 +138,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         library.add(structure)
     validator = Validator(standard, library=library, terminology=ServiceCodes(terminology))
     validation = Validation(validator, definitions_stored, stored, settings.grace, clock, zone)
-    linker = Linker(databases)
+    snapshot = Snapshot(settings.data / "mpi.index", secret(settings.data, "mpi-index"))
+    linker = Linker(databases, blocks=MemoryBlocks if store.local else StoredBlocks)
+    linker.open(store, snapshot)
     written = QuickValidator(standard) if settings.validation == "base" else _accept
     ingest = Ingest(store, databases, linker, audit, parser, written, clock, ids)
     codes = Codes(store, stored, ingest, clock, ids)
@@ -261,5 +265,6 @@ def close(doors: Doors) -> None:
     doors.imaging.close()
     doors.audit.close()
     doors.codes.flush()
+    doors.identity.close()
     doors.terminology.close()
     doors.store.close()

@@ -35,7 +35,7 @@ def explain(one: Features, other: Features, rules: Rules, *, linked: bool) -> di
     ``linked`` says whether they are one person in the graph now, which may rest on other registrations or on a human.
     """
     result = score.compare(one, other, rules.score)
-    objection = score.guard(one, other, result)
+    objection = score.guard(one, other, result, rules.score)
     decision = _decision(result, objection, rules, linked)
     zh, en = DECISIONS[decision]
     reason = f"{zh} / {en}"
@@ -48,7 +48,7 @@ def explain(one: Features, other: Features, rules: Rules, *, linked: bool) -> di
         "link_from": round(rules.score.link, 1),
         "review_from": round(rules.score.review, 1),
         "rules": rules.version,
-        "fields": [_row(field, one, other, result) for field in score.FIELDS],
+        "fields": [_row(field, one, other, result) for field in result.levels],
     }
 
 
@@ -76,11 +76,17 @@ def _row(field: str, one: Features, other: Features, result: score.Score) -> dic
 def _shown(field: str, side: Features) -> str:
     values = {
         "id": sorted(side.ids | side.wrong_ids),
-        "card": sorted(side.cards),
+        "card": [value for _, value in sorted(side.documents)],
+        "number": [value for _, value in sorted(side.numbers)],
         "name": side.names,
         "born": (side.born,),
         "gender": (side.gender,),
         "phone": sorted(side.phones),
         "address": (side.address,),
+        "family": (side.family,),
+        "given": (side.given,),
+        "street": (side.street,),
+        "place": (side.place,),
+        "postcode": (side.postcode,),
     }
     return ", ".join(values[field])

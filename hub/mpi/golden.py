@@ -8,7 +8,7 @@ date follow the resident ID number when there is one: it is checked, a form is n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from hub.mpi.compare import name_form, name_text, resident_id
@@ -19,7 +19,8 @@ CARD_STATE = "https://region-hub.example/fhir/StructureDefinition/healthcard-sta
 """Extension of Person.identifier that the card service sets; an identifier that has it does not depend on Patients."""
 SAID_BY = "https://region-hub.example/fhir/StructureDefinition/person-link-evidence"
 """Extension of Person.link: what made it, with scores and the version of the rules."""
-MERGES = frozenset({"replaced-by", "replaces"})
+SAME = frozenset({"replaced-by", "replaces", "seealso"})
+"""Patient.link.type by which a hospital says that two records are one human being (ADT A40, A24)."""
 MAX_NAMES = 8
 MAX_TELECOMS = 8
 
@@ -57,45 +58,35 @@ def link_of(person: Resource, patient: str) -> tuple[str, str]:
 
 
 def merged_with(patient: Resource) -> list[str]:
-    """References of the Patients that the hospital itself says are the same record (A40: replaced-by, replaces)."""
-    others = (link for link in patient.get("link", ()) if link.get("type") in MERGES)
+    """References of the Patients that the hospital itself says are the same person (A40 merges, A24 links)."""
+    others = (link for link in patient.get("link", ()) if link.get("type") in SAME)
     return [link["other"]["reference"] for link in others if "reference" in link.get("other", {})]
 
 
-def with_link(person: Resource, patient: str, assurance: str, said_by: str) -> Resource:
-    """The Person with a link to the Patient, its assurance and what made it (evidence, rules version)."""
-    link = {
+def link(patient: str, assurance: str, said_by: str) -> Resource:
+    """A link to a Patient, how sure it is and what made it (evidence, rules version)."""
+    return {
         "extension": [{"url": SAID_BY, "valueString": said_by}],
         "target": {"reference": patient},
         "assurance": assurance,
     }
-    rest = [dict(old) for old in person.get("link", ())]
-    for position, old in enumerate(rest):
-        if old["target"]["reference"] == patient:
-            rest[position] = link
-            break
-    else:
-        rest.append(link)
-    return {**person, "active": True, "link": rest}
 
 
-def without_link(person: Resource, patient: str) -> Resource:
-    """The Person without the link; inactive when it was the last one and no card was issued to it."""
-    rest = [link for link in person.get("link", ()) if link["target"]["reference"] != patient]
-    issued = any(map(is_issued, person.get("identifier", ())))
-    return {**person, "active": bool(rest) or issued, "link": rest}
+def without_links(person: Resource) -> Resource:
+    """The Person that no Patient belongs to any more: inactive unless a card was issued to it."""
+    cards = issued(person)
+    rest = {name: value for name, value in person.items() if name not in ("link", "identifier")}
+    return {**rest, "active": bool(cards), **({"identifier": cards} if cards else {})}
 
 
-def with_links_of(person: Resource, other: Resource) -> Resource:
-    """The Person with the links and the issued cards of another one that turned out to be the same."""
-    known = set(links(person))
-    gained = [link for link in other.get("link", ()) if link["target"]["reference"] not in known]
-    cards = [identifier for identifier in other.get("identifier", ()) if is_issued(identifier)]
-    return {
-        **person,
-        "link": [*person.get("link", ()), *gained],
-        "identifier": [*person.get("identifier", ()), *cards],
-    }
+def issued(person: Resource) -> list[Resource]:
+    """The cards that the hub issued to the Person."""
+    return [one for one in person.get("identifier", ()) if is_issued(one)]
+
+
+def with_cards_of(person: Resource, other: Resource) -> Resource:
+    """The Person with the cards issued to another one that turned out to be the same."""
+    return {**person, "identifier": [*person.get("identifier", ()), *issued(other)]}
 
 
 def redirected(person: Resource, survivor: str) -> Resource:
@@ -122,10 +113,15 @@ def keeping(person: Resource, stated: set[tuple[str, str]]) -> Resource:
     return {**person, "identifier": kept}
 
 
-def person(person: Resource, patients: list[Resource], keys: Iterable[Key], rules: Rules) -> Resource:
-    """The golden record: ``person`` with the identifiers of ``keys`` added and the demographics of ``patients``."""
+def person(
+    person: Resource, patients: list[Resource], documented: Container[str], keys: Iterable[Key], rules: Rules
+) -> Resource:
+    """The golden record: ``person`` with the identifiers of ``keys`` added and the demographics of ``patients``.
+
+    ``documented`` are the ids of the Patients that show a valid resident ID number.
+    """
     identifiers = _identifiers(person, keys, rules)
-    best = sorted(patients, key=lambda patient: _rank(patient, rules), reverse=True)
+    best = sorted(patients, key=lambda patient: _rank(patient, documented), reverse=True)
     result: Resource = {"resourceType": "Person", "id": person["id"]}
     number = next((found for entry in identifiers if (found := resident_id(entry.get("value", "")))), None)
     values = {
@@ -154,9 +150,9 @@ def _identifiers(person: Resource, keys: Iterable[Key], rules: Rules) -> list[Re
     return sorted(merged.values(), key=lambda entry: (order.get(entry.get("system", ""), len(order)), *pair(entry)))
 
 
-def _rank(patient: Resource, rules: Rules) -> tuple[bool, bool, str, str]:
-    documented = any(key.kind is not None and key.kind.single for key in rules.keys(patient)[0])
-    return patient.get("active", True), documented, patient.get("meta", {}).get("lastUpdated", "~"), patient["id"]
+def _rank(patient: Resource, documented: Container[str]) -> tuple[bool, bool, str, str]:
+    changed = patient.get("meta", {}).get("lastUpdated", "~")
+    return patient.get("active", True), patient["id"] in documented, changed, patient["id"]
 
 
 def _first(patients: list[Resource], element: str) -> Any:

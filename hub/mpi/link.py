@@ -5,37 +5,42 @@ identifiers, and golden demographics that can be computed again from the Patient
 names nothing about the person. A Person that turned out to be another one stays, inactive, and links to the survivor,
 so that old ids redirect.
 
-Evidence comes in this order: human decisions, identifiers that decide by themselves, the score of the fields. Where it
-contradicts itself nothing is guessed: the Patient keeps (or gets) a Person of its own, the disputed identifier stays
-with its holder, and a Task asks a human.
+Registrations are joined along the evidence between them. Where it contradicts itself (two valid numbers, a human's
+decision) the registrations concerned are sorted into Persons anew, the strongest evidence first, so that the outcome
+does not depend on the order in which they came; what was cut, and what no score may decide, a Task asks a human.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any, Protocol
 
-from hub.mpi import golden, review, score
-from hub.mpi.case import MAX_SHARED, POPULATION, Case, Crowded
-from hub.mpi.compare import names
-from hub.mpi.features import FeatureCache, patient_terms, person_terms
+from hub.mpi import golden, review
+from hub.mpi.blocks import NAMES, Blocks, StoredBlocks
+from hub.mpi.cache import FeatureCache
+from hub.mpi.case import Case, Knowledge
+from hub.mpi.clusters import Group, Partition, partition
+from hub.mpi.evidence import Edge, decided, linked, two_numbers
+from hub.mpi.features import regional
+from hub.mpi.persons import PERSONS, Writing
 from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
+from hub.mpi.snapshot import Snapshot
 from hub.search.expression import Equals, Match, Query, Term
-from hub.store.protocol import Reader, Transaction, Version
+from hub.store.protocol import Reader, Store, Transaction, Version
+
+__all__ = ["PERSONS", "Databases", "Linker"]
 
 Resource = dict[str, Any]
-PERSONS = uuid.UUID("5e0c7c3c-6b0e-5d0a-9a53-0f3f6f0b7a11")
-"""Namespace of Person ids: uuid5 of the reference of the Patient that founded it."""
-IDENTIFYING = ("identifier", "active", "name", "telecom", "gender", "birthDate", "address", "link")
-"""Elements of Patient that linking and the golden record look at."""
+POPULATION = ("population",)
 MAX_REDIRECTS = 16
-MAX_FOUNDED = 1000
-MAX_ALIKE = 2
-"""At most so many Persons are linked or asked about by score: more that look the same are not told apart by asking."""
-SCORE_ASSURANCE = "level2"
+MAX_QUESTIONS = 2
+"""More Persons that look the same are not told apart by asking."""
+MAX_SHARED = 20
+MAX_MEMBERS = 200
+"""So many registrations are sorted anew together; more are no person but a mistake, which the quality report shows."""
+CUTS = ("two-documents", "decided-different")
 
 
 class Databases(Protocol):
@@ -50,87 +55,69 @@ class Databases(Protocol):
     def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """That the Patient is this Person: what says so, how sure; ``objection`` (a reason of review) forbids to link."""
-
-    person: Resource
-    said_by: str
-    assurance: str
-    other: str = ""
-    key: Key | None = None
-    objection: str = ""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What becomes of a Patient: the Persons it belongs to (they become one), why, and the questions left."""
-
-    persons: list[Resource] = field(default_factory=list)
-    assurance: str = "level1"
-    said_by: list[str] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-
-    def has(self, person: Resource) -> bool:
-        """Whether the Person is among those already."""
-        return any(person["id"] == known["id"] for known in self.persons)
-
-    def accept(self, evidence: Evidence) -> None:
-        """Link to the Person of the evidence."""
-        if not self.has(evidence.person):
-            self.persons.append(evidence.person)
-        self.assurance = max(self.assurance, evidence.assurance)
-        if evidence.said_by not in self.said_by:
-            self.said_by.append(evidence.said_by)
-
-
 class Linker:
-    """Keeps Persons in step with Patients, inside the transaction that writes the Patient."""
+    """Keeps Persons in step with Patients, inside the transaction that writes the Patient.
 
-    def __init__(self, databases: Databases, rules: Rules | None = None) -> None:
+    ``blocks`` makes the place where blocking keys are kept; by default the store itself.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        rules: Rules | None = None,
+        blocks: Callable[[FeatureCache, Rules], Blocks] = StoredBlocks,
+    ) -> None:
         self._databases = databases
-        self._rules = rules or load()
-        self._cache = FeatureCache(databases.decode, self._rules)
-        self._crowded = Crowded()
-        databases.derive("Patient", lambda patient: patient_terms(self._cache.written(patient)))
-        databases.derive("Person", lambda person: person_terms(person, self._rules))
+        self.rules = rules or load()
+        cache = FeatureCache(databases.decode, self.rules)
+        self.blocks = blocks(cache, self.rules)
+        self._known = Knowledge(databases.decode, self.rules, cache, self.blocks)
+        for type in NAMES:
+            databases.derive(type, self.blocks.terms)
+
+    def open(self, store: Store, snapshot: Snapshot) -> None:
+        """Learn what the store holds, before the first write."""
+        self.blocks.open(store, snapshot)
+
+    def close(self) -> None:
+        """Keep what was learned; the store must still be open and nobody write to it."""
+        self.blocks.close()
 
     # --- doors --------------------------------------------------------------------------------------------------------
 
-    def link(self, tx: Transaction, patient: Resource, *, now: int, origin: str = "") -> list[Version]:
+    def link(
+        self, tx: Transaction, patient: Resource, *, now: int, origin: str = "", version: int = 0
+    ) -> list[Version]:
         """Find or found the Person of a Patient that was just written; the versions that were put.
 
-        ``patient`` is the whole resource with its id. ``now`` is microseconds since 1970 UTC.
+        ``patient`` is the whole resource with its id; ``version`` its version, 0 when it is to be looked up. ``now`` is
+        microseconds since 1970 UTC.
         """
-        version = tx.read("Patient", patient["id"])
-        first = version is None or version.version == 1
-        if not first and version is not None and self._nothing_new(tx, version, patient):
+        if not version:
+            stored = tx.read("Patient", patient["id"])
+            version = stored.version if stored else 1
+        case = Case(tx, self._known, patient, version)
+        before = self.blocks.digest(tx, patient["id"], version - 1) if version > 1 else None
+        self.blocks.note(case.written)
+        if before == case.features.digest:
             return []
-        return self._link(tx, patient, now, origin, first)
+        return self._link(tx, case, now, origin)
 
     def relink(self, tx: Transaction, patient: Resource, *, now: int, origin: str = "") -> list[Version]:
         """As ``link``, also when the Patient itself did not change: the evidence around it did."""
-        return self._link(tx, patient, now, origin, False)
-
-    def _link(self, tx: Transaction, patient: Resource, now: int, origin: str, first: bool) -> list[Version]:
-        case = self._case(tx, patient)
-        for key in sorted(key.guard for key in case.features.regional + case.features.local):
-            tx.guard(key)
-        current = case.person_of(case.me)
-        decision = self._decide(case, current, first)
-        versions = [self._put(tx, task, now, origin) for task in self._new_tasks(tx, decision.questions)]
-        if current is not None and not decision.has(current):
-            versions.append(self._put(tx, self._left(case, current), now, origin))
-        if not decision.persons:
-            decision.persons.append(self._found(tx, case.me))
-            decision.said_by.append("founded")
-        return versions + self._join(tx, case, decision, now, origin)
+        stored = tx.read("Patient", patient["id"])
+        return self._link(tx, Case(tx, self._known, patient, stored.version if stored else 1), now, origin)
 
     def unlink(self, tx: Transaction, patient_id: str, *, now: int, origin: str = "") -> list[Version]:
         """A Patient was deleted: its Person loses the link; a Person without links becomes inactive."""
-        case = self._case(tx, {"resourceType": "Patient", "id": patient_id})
-        person = case.person_of(case.me)
-        return [] if person is None else [self._put(tx, self._left(case, person), now, origin)]
+        case = Case(tx, self._known)
+        person = case.person_of(f"Patient/{patient_id}")
+        if person is None:
+            return []
+        rest = frozenset(golden.links(person)) - {f"Patient/{patient_id}"}
+        if rest:
+            return self._write(tx, case, [rest], [person], (), now, origin)
+        return [self._put(tx, golden.without_links(person), now, origin)]
 
     def decide(
         self, tx: Transaction, one: str, other: str, *, same: bool, actor: str, note: str, now: int
@@ -144,27 +131,12 @@ class Linker:
         version = tx.read("Task", question.task_id)
         task = self._databases.decode(version) if version and not version.deleted else question.task()
         versions = [self._put(tx, review.decided(task, same, actor, note), now, "")]
-        touched = {person["id"]: person for one_of in (one, other) if (person := self.person_of(tx, one_of))}
-        for person in touched.values():
-            versions += self.replay(tx, person["id"], now=now)
-        return versions
+        return versions + self._sort(tx, Case(tx, self._known), {one, other}, now, "")
 
     def replay(self, tx: Transaction, person_id: str, *, now: int) -> list[Version]:
-        """Make the Persons of a cluster again from its Patients, in the order in which they were linked."""
+        """Make the Persons of a cluster again from its Patients."""
         person = self.person(tx, person_id)
-        if person is None:
-            return []
-        references = golden.links(person)
-        empty = golden.keeping({**person, "link": []}, set())
-        versions = [self._put(tx, {**empty, "active": bool(empty.get("identifier"))}, now, "")]
-        where = Match("link", Equals(f"Person/{person['id']}"))
-        for row in tx.find(Query(("Person",), where, databases=POPULATION, limit=MAX_SHARED)):
-            versions.append(self._put(tx, {**golden.new(row.version.id), "active": False}, now, ""))
-        for reference in references:
-            version = tx.read("Patient", reference.partition("/")[2])
-            if version is not None and not version.deleted:
-                versions += self.relink(tx, self._databases.decode(version), now=now)
-        return versions
+        return [] if person is None else self._sort(tx, Case(tx, self._known), set(golden.links(person)), now, "")
 
     def person_of(self, tx: Reader, patient: str) -> Resource | None:
         """The Person that links to a Patient (reference ``Patient/id``)."""
@@ -196,197 +168,160 @@ class Linker:
         found = tx.find(Query(("Patient",), where, databases=POPULATION, limit=MAX_SHARED))
         return [self._databases.decode(row.version) for row in found]
 
-    def _case(self, tx: Reader, patient: Resource) -> Case:
-        return Case(tx, self._databases.decode, self._rules, self._cache, self._crowded, patient)
-
-    def _nothing_new(self, tx: Reader, version: Version, patient: Resource) -> bool:
-        """Whether the version before this one said the same of everything that identifies."""
-        before = tx.vread("Patient", version.id, version.version - 1)
-        if before is None or before.deleted:
-            return False
-        old = self._databases.decode(before)
-        return all(old.get(element) == patient.get(element) for element in IDENTIFYING)
+    def alike(self, tx: Reader, patient: Resource) -> list[Edge]:
+        """What connects a Patient, which need not be stored, to registrations that are; the strongest first."""
+        return Case(tx, self._known, patient).edges()
 
     # --- the decision -------------------------------------------------------------------------------------------------
 
-    def _decide(self, case: Case, current: Resource | None, first: bool) -> Decision:
-        decision = Decision()
-        decided = [] if first else case.decisions((case.me,))
-        verdicts = {review.pair(task): review.verdict(task) for task in decided}
-        if current is not None:
-            objection = self._no_longer(case, current, verdicts)
-            if objection is not None:
-                decision.questions.append(objection)
-                current = None  # what it carries is now evidence like that of any other Person
-            else:
-                decision.persons.append(self._without_stale(case, current, case.features.regional))
-                decision.assurance, said = golden.link_of(current, case.me)
-                decision.said_by.append(said)
-        for evidence in self._evidence(case, current, verdicts):
-            if decision.has(evidence.person):
-                if not evidence.objection:
-                    decision.accept(evidence)
-            elif (question := self._question(case, evidence, decision.persons)) is not None:
-                decision.questions.append(question)
-            elif not evidence.objection:
-                decision.accept(evidence)
-        decision.persons.sort(key=lambda person: (-len(person.get("link", ())), person["id"]))
-        return decision
+    def _link(self, tx: Transaction, case: Case, now: int, origin: str) -> list[Version]:
+        for guard in sorted(set(_guards(case))):
+            tx.guard(guard)
+        edges = case.edges()
+        current = case.person_of(case.me)
+        found = [current, *(case.person_of(edge.other) for edge in edges if edge.joins)]
+        pool = list({person["id"]: person for person in found if person is not None}.values())
+        members = {case.me, *(link for person in pool for link in golden.links(person))}
+        tasks = case.tasks(members)
+        if self._contradicted(case, members, tasks):
+            return self._sort(tx, case, members, now, origin, edges)
+        group = frozenset(members)
+        versions = self._write(tx, case, [group], pool, edges, now, origin)
+        return versions + self._ask(tx, case, group, edges, tasks, now, origin)
 
-    def _no_longer(self, case: Case, current: Resource, verdicts: dict[frozenset[str], str]) -> Question | None:
-        """Why the Patient cannot stay with its Person, None when it can."""
-        others = case.others(current)
-        clash = clashing(case.features.regional, [key for other in others for key in other.regional])
-        if clash:
-            return Question("two-documents", case.me, others[0].reference, clash)
-        for other in golden.links(current):
-            if verdicts.get(frozenset((case.me, other))) == review.DIFFERENT:
-                return Question("decided-different", case.me, other)
-        return None
+    def _contradicted(self, case: Case, members: set[str], tasks: list[Resource]) -> bool:
+        """Whether these must not all be one person, or something was cut off from them before."""
+        numbers = {key.value for member in members for key in case.keys_of(member) if key.kind is self.rules.single}
+        if len(numbers) > 1:
+            return True
+        different = (review.pair(task) for task in tasks if review.verdict(task) == review.DIFFERENT)
+        return any(map(members.issuperset, different)) or any(_cuts(task) and review.is_open(task) for task in tasks)
 
-    def _evidence(
-        self, case: Case, current: Resource | None, verdicts: dict[frozenset[str], str]
-    ) -> Iterator[Evidence]:
-        """Everything that points to a Person, the surest first."""
-        local = self._rules.local_assurance
-        for pair, verdict in verdicts.items():
-            other = next(iter(pair - {case.me}), "")
-            if verdict == review.SAME and (person := case.person_of(other)) is not None:
-                yield Evidence(person, "decided by a human", "level4", other)
-        carried = set(self._rules.person_keys(current)) if current else set()
-        for key in case.features.regional:
-            if key.kind is not None and key not in carried:
-                for person in case.holders(key):
-                    yield Evidence(person, key.kind.name, key.kind.assurance, key=key)
-        for key in case.features.local:
-            for person in case.holders(key):
-                yield Evidence(person, "patient-number", local, key=key)
-        for one in case.alike:
-            same = [key for key in one.local if key in case.features.local]
-            if same and (person := case.person_of(one.reference)) is not None:
-                yield Evidence(person, "patient-number", local, one.reference, same[0])
-        merged = {*case.features.merged, *(one.reference for one in case.alike if case.me in one.merged)}
-        for other in sorted(merged):
-            if (person := case.person_of(other)) is not None:
-                yield Evidence(person, "merged by the hospital", local, other)
-        yield from self._scored(case)
+    def _sort(
+        self, tx: Transaction, case: Case, seeds: set[str], now: int, origin: str, edges: Iterable[Edge] = ()
+    ) -> list[Version]:
+        """Sort registrations into Persons anew, with all that ever was cut off from them."""
+        members, pool, tasks = self._connected(case, seeds)
+        known = [*case.edges_among(members), *self._remembered(case, members, pool, tasks)]
+        parts = partition(members, known, self._apart(case, members, tasks))
+        versions = self._write(tx, case, parts.groups, pool, known, now, origin, again=True)
+        for question in self._cut(case, parts, tasks):
+            versions += self._question(tx, question, now, origin)
+        for group in parts.groups:
+            mine = edges if case.me in group else ()
+            versions += self._ask(tx, case, group, mine, tasks, now, origin)
+        return versions
 
-    def _scored(self, case: Case) -> Iterator[Evidence]:
-        """The Persons whose Patients are most alike, the best pair of each, with the objection of the guards."""
-        mine, weights = case.features, self._rules.score
-        scored = ((score.compare(mine, other, weights), other) for other in case.alike)
-        pairs = [
-            (-result.bits, other.reference, result, other) for result, other in scored if result.bits >= weights.review
-        ]
-        seen: set[str] = set()
-        for _, reference, result, other in sorted(pairs, key=lambda row: row[:2]):
-            person = case.person_of(reference)
-            if person is None or person["id"] in seen:
+    def _connected(self, case: Case, seeds: set[str]) -> tuple[set[str], list[Resource], list[Resource]]:
+        """The registrations of the seeds' Persons, of those cut off from them, and so on; their Persons and Tasks."""
+        members: set[str] = set()
+        pool: dict[str, Resource] = {}
+        tasks: dict[str, Resource] = {}
+        waiting = set(seeds)
+        while waiting and len(members) < MAX_MEMBERS:
+            person = case.person_of(reference := min(waiting))
+            found = {reference}
+            if person is not None:
+                pool[person["id"]] = person
+                found |= set(golden.links(person))
+                if any(map(golden.is_issued, person.get("identifier", ()))):
+                    found.add(f"Person/{person['id']}")
+            found = {one for one in found - members if case.resource(one) is not None}
+            members |= found
+            for task in case.tasks(sorted(found)):
+                tasks[task["id"]] = task
+                if _cuts(task) or review.verdict(task):
+                    waiting |= set(review.pair(task))
+            waiting -= members | {reference}
+        return members, list(pool.values()), list(tasks.values())
+
+    def _remembered(self, case: Case, members: set[str], pool: list[Resource], tasks: list[Resource]) -> Iterable[Edge]:
+        """Edges that the registrations of today need not show: decisions, cards issued, evidence before an update."""
+        for task in tasks:
+            if review.verdict(task) == review.SAME and review.pair(task) <= members:
+                yield decided(*sorted(review.pair(task)))
+        for person in pool:
+            first, *rest = golden.links(person) or [""]
+            for reference in rest:
+                features = case.features_of(reference)
+                if features is not None and features.version > 1 and reference != case.me:
+                    yield linked(first, reference, *reversed(golden.link_of(person, reference)))
+            if (own := f"Person/{person['id']}") in members and first:
+                yield linked(first, own, "issued", "level4")
+
+    def _apart(self, case: Case, members: set[str], tasks: list[Resource]) -> Callable[[Group, Group], bool]:
+        """Whether two groups are two people: two different valid numbers, or a human said so."""
+        features = {member: one for member in members if (one := case.features_of(member)) is not None}
+        different = {review.pair(task) for task in tasks if review.verdict(task) == review.DIFFERENT}
+
+        def apart(one: Group, other: Group) -> bool:
+            pairs = list(product(one, other))
+            return any(
+                frozenset(pair) in different or two_numbers(features[pair[0]], features[pair[1]]) for pair in pairs
+            )
+
+        return apart
+
+    def _cut(self, case: Case, parts: Partition, tasks: list[Resource]) -> Iterable[Question]:
+        """What was overruled: evidence, and that the Patient belonged to a Person that it must leave."""
+        different = {review.pair(task) for task in tasks if review.verdict(task) == review.DIFFERENT}
+        group_of = {member: group for group in parts.groups for member in group}
+        said = {edge.pair: edge.said_by for edge in parts.cut}
+        if not any(case.me in pair for pair in said):
+            former = golden.links(case.person_of(case.me) or {})
+            left = [one for one in former if one in group_of and one not in group_of[case.me]]
+            said |= {(case.me, one): "" for one in left[:1]}
+        for (one, other), evidence in said.items():
+            pairs = map(frozenset, product(group_of[one], group_of[other]))
+            reason = "decided-different" if any(pair in different for pair in pairs) else "two-documents"
+            yield Question(reason, one, other, evidence=evidence)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, tx: Transaction, case: Case, group: Group, edges: Iterable[Edge], tasks: list[Resource], now: int,
+        origin: str,
+    ) -> list[Version]:  # fmt: skip
+        """Ask what is open between the Patient and other Persons; close what is one Person now."""
+        versions: list[Version] = []
+        asked: set[str] = set()
+        for edge in edges:
+            if edge.joins or edge.other in group or len(asked) == MAX_QUESTIONS:
                 continue
-            if len(seen) == MAX_ALIKE:
-                return
-            seen.add(person["id"])
-            objection = score.guard(mine, other, result)
-            if result.bits < weights.link:
-                objection = "possible-match" if objection in ("", "possible-match") else "weak"
-            if objection != "weak":
-                said = f"score {result.evidence()} rules {self._rules.version}"
-                yield Evidence(person, said, SCORE_ASSURANCE, reference, objection=objection)
+            person = case.person_of(edge.other)
+            if person is not None and person["id"] not in asked:
+                asked.add(person["id"])
+                question = Question(edge.objection, edge.one, edge.other, evidence=edge.said_by)
+                versions += self._question(tx, question, now, origin)
+        for task in tasks:
+            if review.is_open(task) and review.pair(task) <= group:
+                versions.append(self._put(tx, review.answered(task), now, origin))
+        return versions
 
-    def _question(self, case: Case, evidence: Evidence, joined: list[Resource]) -> Question | None:
-        """Why the evidence must not link, None when it may (or when nobody need be asked)."""
-        person, key = evidence.person, evidence.key
-        other = evidence.other or next(iter(golden.links(person)), f"Person/{person['id']}")
-        carried = (key for known in joined for key in self._rules.person_keys(known))
-        clash = clashing([*case.features.regional, *carried], self._rules.person_keys(person))
-        if clash:
-            if key is None and evidence.said_by.startswith("score"):
-                return None if evidence.objection else Question("two-documents", case.me, other, clash)
-            return Question("two-documents", case.me, other, (key,) if key is not None else clash)
-        if key is not None and disagree(case.patient, person):
-            return Question("shared-document", case.me, other, (key,))
-        if evidence.objection:
-            return Question(evidence.objection, case.me, other, evidence=evidence.said_by)
-        if self._kept_apart(case, person, joined):
-            return Question("decided-different", case.me, other)
-        return None
-
-    def _kept_apart(self, case: Case, person: Resource, joined: list[Resource]) -> bool:
-        """Whether humans decided that some registration here is another person than some registration there."""
-        here = {case.me, *(reference for known in joined for reference in golden.links(known))}
-        there = set(golden.links(person))
-        return any(
-            review.verdict(task) == review.DIFFERENT and review.pair(task) & here and review.pair(task) & there
-            for task in case.decisions(there)
-        )
+    def _question(self, tx: Transaction, question: Question, now: int, origin: str) -> list[Version]:
+        """The Task, if the question was not asked before; what was decided stays decided."""
+        return [] if tx.read("Task", question.task_id) else [self._put(tx, question.task(), now, origin)]
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def _join(self, tx: Transaction, case: Case, decision: Decision, now: int, origin: str) -> list[Version]:
-        """Make the decided Persons one and link the Patient to it."""
-        survivor, *others = decision.persons
-        taken = {(key.system, key.value) for question in decision.questions for key in question.keys}
-        mine = [key for key in case.features.regional if (key.system, key.value) not in taken]
-        survivor = golden.with_link(survivor, case.me, decision.assurance, decision.said_by[0])
-        versions = []
-        for other in others:
-            survivor = golden.with_links_of(survivor, other)
-            mine += self._rules.person_keys(other)
-            versions.append(self._put(tx, golden.redirected(other, survivor["id"]), now, origin))
-        person = golden.person(survivor, case.patients(survivor), mine, self._rules)
-        versions.append(self._put(tx, person, now, origin))
-        if golden.links(person) not in (golden.links(decision.persons[0]), [case.me]):
-            versions += [self._put(tx, task, now, origin) for task in self._answered(tx, case, person)]
-        return versions
-
-    def _answered(self, tx: Transaction, case: Case, person: Resource) -> Iterator[Resource]:
-        """The open Tasks between registrations that are one Person now, closed."""
-        together = set(golden.links(person))
-        for task in case.tasks(review.open_about(tuple(together))):
-            if review.pair(task) <= together:
-                yield review.answered(task)
-
-    def _new_tasks(self, tx: Transaction, questions: list[Question]) -> list[Resource]:
-        """Tasks for the questions that were not asked before; what was decided stays decided."""
-        asked = {question.task_id: question for question in questions}
-        return [question.task() for id, question in asked.items() if tx.read("Task", id) is None]
-
-    def _found(self, tx: Transaction, me: str) -> Resource:
-        """A new Person; a Patient that was moved away from the Person it founded founds another one."""
-        for count in range(MAX_FOUNDED):
-            id = str(uuid.uuid5(PERSONS, me if not count else f"{me}#{count}"))
-            version = tx.read("Person", id)
-            if version is None or version.deleted:
-                break
-            if not golden.is_active(old := self._databases.decode(version)) and golden.successor(old) is None:
-                break
-        return golden.new(id)
-
-    def _without_stale(self, case: Case, person: Resource, mine: Iterable[Key]) -> Resource:
-        """The Person without identifiers that no Patient states any more (and that no card was issued for)."""
-        stated = {(key.system, key.value) for other in case.others(person) for key in other.regional}
-        return golden.keeping(person, stated | {(key.system, key.value) for key in mine})
-
-    def _left(self, case: Case, person: Resource) -> Resource:
-        """The golden record of a Person without the Patient."""
-        rest = self._without_stale(case, golden.without_link(person, case.me), ())
-        return golden.person(rest, case.patients(rest), [], self._rules)
+    def _write(
+        self, tx: Transaction, case: Case, groups: list[Group], pool: list[Resource], edges: Iterable[Edge], now: int,
+        origin: str, *, again: bool = False,
+    ) -> list[Version]:  # fmt: skip
+        return Writing(case, groups, pool, edges, lambda one: self._put(tx, one, now, origin), again=again).run()
 
     def _put(self, tx: Transaction, resource: Resource, now: int, origin: str) -> Version:
         return self._databases.put(tx, resource, method="PUT", origin=origin, now=now)[0]
 
 
-def clashing(mine: Iterable[Key], theirs: Iterable[Key]) -> tuple[Key, ...]:
-    """Keys of a single-valued kind in ``theirs`` where ``mine`` has another value of that kind."""
-    values: dict[str, set[str]] = {}
-    for key in mine:
-        if key.kind is not None and key.kind.single:
-            values.setdefault(key.system, set()).add(key.value)
-    return tuple(key for key in theirs if key.system in values and values[key.system] != {key.value})
+def _cuts(task: Resource) -> bool:
+    """Whether the Task is about evidence that was overruled."""
+    return review.reason(task) in CUTS
 
 
-def disagree(patient: Resource, person: Resource) -> bool:
-    """Name and birth date are both known and both different: somebody else's document."""
-    born, theirs = patient.get("birthDate"), person.get("birthDate")
-    mine, other = names(patient), names(person)
-    return bool(born and theirs and born != theirs and mine and other and not mine & other)
+def _guards(case: Case) -> Iterable[str]:
+    """What concurrent registrations of one person wait on: identifiers, and how the name reads."""
+    features = case.features
+    own = [*regional(features, case.rules), *(Key(system, value) for system, value in features.local)]
+    yield from (key.guard for key in own)
+    yield from (f"mpi:name:{reading}" for reading in features.readings if features.named)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.mpi.rules import Key
-from hub.search.expression import Equals, In, Match, both, either
-from hub.search.expression import Expression as Where
 
 Resource = dict[str, Any]
 TASKS = uuid.UUID("0d2f2b0e-2d57-5c0f-8f0b-1c5a0a3f9e42")
@@ -81,19 +79,20 @@ def decided(task: Resource, same: bool, actor: str, note: str) -> Resource:
     }
 
 
-def decisions_about(references: tuple[str, ...]) -> Where:
-    """The condition of Tasks that hold a decision about any of these registrations."""
-    status = either(Match("business-status", Equals(code, CODES)) for code in (SAME, DIFFERENT))
-    return both(status, either((Match("focus", In(references)), Match("subject", In(references)))))
+def is_review(task: Resource) -> bool:
+    """Whether a Task is of the master patient index."""
+    coding = task.get("code", {}).get("coding", ())
+    return any(one.get("system") == CODES for one in coding) and "focus" in task and "for" in task
 
 
-def open_about(references: tuple[str, ...]) -> Where:
-    """The condition of open Tasks about any of these registrations."""
-    return both(
-        Match("status", Equals("requested")),
-        either((Match("focus", In(references)), Match("subject", In(references)))),
-        Match("code", In(tuple(REASONS), CODES)),
-    )
+def is_open(task: Resource) -> bool:
+    """Whether nobody has decided yet."""
+    return bool(task["status"] == "requested")
+
+
+def reason(task: Resource) -> str:
+    """Why a human is asked."""
+    return str(next(one["code"] for one in task["code"]["coding"] if one.get("system") == CODES))
 
 
 def answered(task: Resource) -> Resource:

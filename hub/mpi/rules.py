@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,6 +15,9 @@ from hub.mpi import compare
 from hub.mpi.weights import Weights
 
 TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
+MIN_TEXT = 4
+"""Shorter numbers, and those of one or two characters only (11111111), are placeholders."""
+ID_LIKE = re.compile(r"[0-9X]{15,19}")
 FORMS = ("resident-id", "card-index", "text")
 MAX_IDENTIFIERS = 64
 """More identifiers than this are not read from one resource (a hostile message could carry a million)."""
@@ -32,6 +36,7 @@ class Kind:
     form: str
     single: bool
     assurance: str
+    decides: bool = True
 
     def normal(self, value: str) -> str | None:
         """The value in the kind's normal form, None when it is not valid."""
@@ -40,7 +45,8 @@ class Kind:
             return number.number if number else None
         if self.form == "card-index":
             return compare.card_index(value)
-        return compare.plain(value) or None
+        text = compare.plain(value)
+        return text if len(text) > MIN_TEXT and len(set(text)) > 2 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +65,23 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rule file: its version, the deciding kinds by system and by type code, the local types."""
+    """The rule file: its version, the kinds of identifier by system and by type code, the local types, blocking keys
+    (each the parts that it joins), and the score."""
 
     version: str
     kinds: tuple[Kind, ...]
+    single: Kind
     by_system: dict[str, Kind]
     by_type: dict[str, Kind]
     local_types: frozenset[str]
     local_assurance: str
+    blocks: tuple[tuple[str, ...], ...]
     score: Weights
+
+    @property
+    def latin(self) -> bool:
+        """Whether the parts of Latin names and structured addresses are looked at."""
+        return "family" in self.score.bits
 
     def keys(self, resource: dict[str, Any]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
         """The regional and the local keys of a Patient, each without duplicates, in the order of the resource.
@@ -84,11 +98,28 @@ class Rules:
             kind = self.kind(identifier)
             if kind is not None:
                 normal = kind.normal(value)
-                if normal is not None:
+                if normal is not None and kind.decides:
                     regional.setdefault((kind.system, normal), Key(kind.system, normal, kind))
             elif system and self._is_local(identifier):
                 local.setdefault((system, value), Key(system, value))
         return tuple(self._own(resource, regional.values())), tuple(local.values())
+
+    def wrong(self, resource: dict[str, Any]) -> frozenset[str]:
+        """Texts where the number that everybody has only one of should be, and that are almost one."""
+        texts = (compare.plain(one.get("value", "")) for kind, one in self._of_kinds(resource) if kind.single)
+        return frozenset(text for text in texts if ID_LIKE.fullmatch(text) and len(set(text)) > 4)
+
+    def numbers(self, resource: dict[str, Any]) -> frozenset[tuple[str, str]]:
+        """Kind and value of the identifiers that only speak for a person."""
+        found = (
+            (kind, kind.normal(one.get("value", ""))) for kind, one in self._of_kinds(resource) if not kind.decides
+        )
+        return frozenset((kind.name, value) for kind, value in found if value)
+
+    def _of_kinds(self, resource: dict[str, Any]) -> Iterator[tuple[Kind, dict[str, Any]]]:
+        for identifier in resource.get("identifier", ())[:MAX_IDENTIFIERS]:
+            if identifier.get("use") != "old" and (kind := self.kind(identifier)) is not None:
+                yield kind, identifier
 
     def _own(self, resource: dict[str, Any], keys: Iterable[Key]) -> Iterable[Key]:
         """A newborn called somebody's son or daughter is registered with the parent's number and card, which are not
@@ -136,14 +167,17 @@ def parse(text: str) -> Rules:
             Kind(**{**row, "systems": tuple(row["systems"]), "types": tuple(row["types"])})
             for row in data["identifier"]
         )
+        (single,) = (kind for kind in kinds if kind.single)
         local = data["local"]
         rules = Rules(
             data["version"],
             kinds,
+            single,
             {system: kind for kind in kinds for system in (kind.system, *kind.systems)},
             {code: kind for kind in kinds for code in kind.types},
             frozenset(local["types"]),
             local["assurance"],
+            tuple(map(tuple, data["blocks"])),
             Weights.of(data["score"]),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:

@@ -6,12 +6,13 @@ Guards say what no weight may decide: they look at the same levels and name them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from math import ceil
+from typing import NamedTuple
 
 from hub.mpi.features import Features
 from hub.mpi.weights import Weights
 
-FIELDS = ("id", "card", "name", "born", "gender", "phone", "address")
 MISSING = "missing"
 WILD = frozenset("*?\ufffd□■")
 HOUSEHOLD_SHARE = 0.25
@@ -19,17 +20,12 @@ STREET_PREFIX = 0.75
 """Share of the shorter address that both must begin with to be of one street."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """The comparison of two registrations: the level of each field, its bits, their sum."""
 
     levels: dict[str, str]
     parts: dict[str, float]
-
-    @property
-    def bits(self) -> float:
-        """The sum of all parts."""
-        return sum(self.parts.values())
+    bits: float
 
     def evidence(self) -> str:
         """In one line: ``27.3 name=equal born=near``."""
@@ -39,29 +35,16 @@ class Score:
 
 def compare(one: Features, other: Features, weights: Weights) -> Score:
     """The score of two registrations."""
-    levels = levels_of(one, other)
+    levels = {field: FIELDS[field](one, other) for field in weights.bits}
     parts = {field: weights.bits[field].get(level, 0.0) for field, level in levels.items()}
     if levels["id"] == "equal":
         for field in weights.inside:
             parts[field] = min(parts[field], 0.0)
     first, second = weights.household
-    if parts[first] > 0 and parts[second] > 0:
+    if first in parts and parts[first] > 0 and parts[second] > 0:
         weaker = first if parts[first] < parts[second] else second
         parts[weaker] *= HOUSEHOLD_SHARE
-    return Score(levels, parts)
-
-
-def levels_of(one: Features, other: Features) -> dict[str, str]:
-    """The level that each field reaches, ``missing`` where either side says nothing."""
-    return {
-        "id": _id(one, other),
-        "card": _card(one, other),
-        "name": _name(one, other),
-        "born": _born(one.born, other.born),
-        "gender": _same(one.gender, other.gender),
-        "phone": _phone(one.phones, other.phones),
-        "address": _address(one, other),
-    }
+    return Score(levels, parts, sum(parts.values()))
 
 
 def _same(one: str, other: str) -> str:
@@ -70,28 +53,49 @@ def _same(one: str, other: str) -> str:
     return "equal" if one == other else "differs"
 
 
+def _near(one: str, other: str) -> str:
+    """Equal, one keystroke apart, the same beginning, or different."""
+    if not one or not other:
+        return MISSING
+    if one == other:
+        return "equal"
+    if slip(one, other):
+        return "near"
+    return "alike" if alike(one, other) else "differs"
+
+
 def _id(one: Features, other: Features) -> str:
     if one.ids and other.ids:
         return "equal" if one.ids & other.ids else "differs"
-    pairs = [(a, b) for a in one.ids | one.wrong_ids for b in other.ids | other.wrong_ids]
-    if not pairs:
+    if not (one.wrong_ids or one.ids) or not (other.wrong_ids or other.ids):
         return MISSING
+    pairs = ((a, b) for a in one.ids | one.wrong_ids for b in other.ids | other.wrong_ids)
     return "near" if any(a == b or slip(a, b) for a, b in pairs) else "differs"
 
 
 def _card(one: Features, other: Features) -> str:
-    if not one.cards or not other.cards:
+    """Documents are compared within their kind."""
+    if not one.documents.isdisjoint(other.documents):
+        return "equal"
+    kinds = {kind for kind, _ in one.documents}
+    return "differs" if any(kind in kinds for kind, _ in other.documents) else MISSING
+
+
+def _number(one: Features, other: Features) -> str:
+    pairs = [(a, b) for kind, a in one.numbers for other_kind, b in other.numbers if kind == other_kind]
+    if not pairs:
         return MISSING
-    return "differs" if one.cards.isdisjoint(other.cards) else "equal"
+    if any(a == b for a, b in pairs):
+        return "equal"
+    return "near" if any(slip(a, b) for a, b in pairs) else "differs"
 
 
 def _name(one: Features, other: Features) -> str:
     if not one.named or not other.named:
         return MISSING
-    if not set(one.names).isdisjoint(other.names):
+    if one.names == other.names or not set(one.names).isdisjoint(other.names):
         return "equal"
-    mine, theirs = ({"".join(reading) for reading in side.readings} for side in (one, other))
-    if mine & theirs or any(_wild(a, b) for a in one.names for b in other.names):
+    if not set(one.readings).isdisjoint(other.readings) or any(_wild(a, b) for a in one.names for b in other.names):
         return "homophone"
     if any(_one_character(a, b) for a in one.names for b in other.names):
         return "one-character"
@@ -100,7 +104,7 @@ def _name(one: Features, other: Features) -> str:
 
 def _wild(one: str, other: str) -> bool:
     """Names that are equal where neither has a sign for a character that could not be written."""
-    if len(one) != len(other) or not (WILD & set(one) or WILD & set(other)):
+    if len(one) != len(other) or (WILD.isdisjoint(one) and WILD.isdisjoint(other)):
         return False
     return all(a == b or a in WILD or b in WILD for a, b in zip(one, other, strict=True))
 
@@ -112,21 +116,21 @@ def _one_character(one: str, other: str) -> bool:
     return sum(a != b for a, b in zip(one, other, strict=True)) == 1
 
 
-def _born(one: str, other: str) -> str:
-    if len(one) != 10 or len(other) != 10:
+def _born(one: Features, other: Features) -> str:
+    a, b = one.born, other.born
+    if len(a) != 10 or len(b) != 10:
         return MISSING
-    if one == other:
+    if a == b:
         return "equal"
-    swapped = f"{one[:4]}-{one[8:]}-{one[5:7]}"
-    return "near" if swapped == other or slip(one, other) else "differs"
+    return "near" if f"{a[:4]}-{a[8:]}-{a[5:7]}" == b or slip(a, b) else "differs"
 
 
-def _phone(one: frozenset[str], other: frozenset[str]) -> str:
-    if not one or not other:
+def _phone(one: Features, other: Features) -> str:
+    if not one.phones or not other.phones:
         return MISSING
-    if one & other:
+    if not one.phones.isdisjoint(other.phones):
         return "equal"
-    return "near" if any(slip(a, b) for a in one for b in other) else "differs"
+    return "near" if any(slip(a, b) for a in one.phones for b in other.phones) else "differs"
 
 
 def _address(one: Features, other: Features) -> str:
@@ -135,8 +139,9 @@ def _address(one: Features, other: Features) -> str:
         return MISSING
     if a == b or a.endswith(b) or b.endswith(a):
         return "equal"
-    common = next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    if common >= STREET_PREFIX * min(len(a), len(b)):
+    shorter = min(len(a), len(b))
+    whole = max(1, ceil(STREET_PREFIX * shorter))
+    if a[:whole] == b[:whole]:
         return "street"
     return "county" if one.county and one.county == other.county else "differs"
 
@@ -156,10 +161,34 @@ def slip(one: str, other: str) -> bool:
     return longer[start + 1 :] == shorter[start:]
 
 
+def alike(one: str, other: str) -> bool:
+    """Latin texts that are probably one with several slips: at least two thirds of their pairs of letters in common."""
+    first, second = ({text[n : n + 2] for n in range(len(text) - 1)} for text in (one, other))
+    return 3 * len(first & second) >= len(first) + len(second) > 2
+
+
+FIELDS: dict[str, Callable[[Features, Features], str]] = {
+    "id": _id,
+    "card": _card,
+    "number": _number,
+    "name": _name,
+    "family": lambda one, other: _near(one.family, other.family),
+    "given": lambda one, other: _near(one.given, other.given),
+    "born": _born,
+    "gender": lambda one, other: _same(one.gender, other.gender),
+    "phone": _phone,
+    "address": _address,
+    "street": lambda one, other: _near(one.street, other.street),
+    "place": lambda one, other: _near(one.place, other.place),
+    "postcode": lambda one, other: _near(one.postcode, other.postcode),
+}
+"""Field -> the level that two registrations reach in it, ``missing`` where either side says nothing."""
+
+
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def guard(one: Features, other: Features, score: Score) -> str:
+def guard(one: Features, other: Features, score: Score, weights: Weights) -> str:
     """Why the score alone must not link two registrations (a reason of ``hub.mpi.review``), "" when it may.
 
     Without a common document the name must be the same or sound the same (one character may differ when the number is
@@ -167,16 +196,24 @@ def guard(one: Features, other: Features, score: Score) -> str:
     under a parent's data and people without a name are linked by documents only. Without a birth date, the telephone
     must agree, or the address where there is no telephone. One hospital that keeps two numbers may mean two people.
     """
-    levels = score.levels
+    return next((name for name in _objections(one, other, score.levels) if name in weights.guards), "")
+
+
+def _objections(one: Features, other: Features, levels: dict[str, str]) -> Iterator[str]:
+    name, born = levels["name"], levels["born"]
     if levels["id"] == "equal" or levels["card"] == "equal":
-        return "shared-document" if levels["name"] == "differs" and levels["born"] == "differs" else ""
+        if name == "differs" and born == "differs":
+            yield "shared-document"
+        return
     if not one.named or not other.named:
-        return "no-own-name"
-    if levels["name"] not in ("equal", "homophone") and (levels["id"], levels["name"]) != ("near", "one-character"):
-        return "other-name"
-    if levels["born"] == "differs" or levels["gender"] == "differs":
-        return "other-birth"
+        yield "no-own-name"
+    if name not in ("equal", "homophone") and (levels["id"], name) != ("near", "one-character"):
+        yield "other-name"
+    if born == "differs" or levels.get("gender") == "differs":
+        yield "other-birth"
     if not one.sources.isdisjoint(other.sources):
-        return "same-source"
-    reached = levels["phone"] in ("equal", "near") or (levels["phone"] == MISSING and levels["address"] == "equal")
-    return "possible-match" if levels["born"] == MISSING and not reached else ""
+        yield "same-source"
+    phone = levels.get("phone", MISSING)
+    reached = phone in ("equal", "near") or (phone == MISSING and levels.get("address") == "equal")
+    if born == MISSING and not reached:
+        yield "possible-match"

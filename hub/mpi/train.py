@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
-from hub.mpi.case import MAX_BLOCK
+from hub.mpi import keys
+from hub.mpi.blocks import MAX_BLOCK
 from hub.mpi.features import Features
 from hub.mpi.rules import Rules
-from hub.mpi.score import FIELDS, MISSING, levels_of
+from hub.mpi.score import FIELDS, MISSING
 
 Pattern = tuple[str, ...]
 Table = dict[str, dict[str, float]]
 ROUNDS = 40
 RANDOM_PAIRS = 100_000
-FIXED_U = ("id", "card")
+FIXED_U = ("id", "card", "number")
 """Fields whose chance agreement is too rare to be seen in a sample."""
 FLOOR = 1e-6
 LEAST_M = 0.001
@@ -39,8 +40,10 @@ def train(
     known = {field: dict(levels) for field, levels in rules.score.shares.items()}
     if len(people) < 100:
         return {field: {level: {"m": m, "u": u} for level, (m, u) in levels.items()} for field, levels in known.items()}
-    chance = _shares(_random_patterns(people, pick), known)
-    matches = _maximise(_blocked_patterns(people), {f: {level: m for level, (m, _) in known[f].items()} for f in known})
+    fields = tuple(known)
+    chance = _shares(_random_patterns(people, fields, pick), known)
+    start = {field: {level: m for level, (m, _) in known[field].items()} for field in known}
+    matches = _maximise(_blocked_patterns(people, fields, rules), start)
     return {
         field: {
             level: {
@@ -53,33 +56,34 @@ def train(
     }
 
 
-def _random_patterns(people: Sequence[Features], pick: Callable[[int], int]) -> Counter[Pattern]:
+def _random_patterns(
+    people: Sequence[Features], fields: tuple[str, ...], pick: Callable[[int], int]
+) -> Counter[Pattern]:
     patterns: Counter[Pattern] = Counter()
     for _ in range(RANDOM_PAIRS):
         one, other = people[pick(len(people))], people[pick(len(people))]
         if one is not other:
-            patterns[_pattern(one, other)] += 1
+            patterns[_pattern(one, other, fields)] += 1
     return patterns
 
 
-def _blocked_patterns(people: Sequence[Features]) -> Counter[Pattern]:
-    blocks: dict[str, list[int]] = {}
+def _blocked_patterns(people: Sequence[Features], fields: tuple[str, ...], rules: Rules) -> Counter[Pattern]:
+    blocks: dict[int, list[int]] = {}
     for place, one in enumerate(people):
-        for key in one.blocks:
+        for key in keys.blocks(one, rules):
             blocks.setdefault(key, []).append(place)
     pairs = {pair for members in blocks.values() if len(members) < MAX_BLOCK for pair in combinations(members, 2)}
-    return Counter(_pattern(people[one], people[other]) for one, other in pairs)
+    return Counter(_pattern(people[one], people[other], fields) for one, other in pairs)
 
 
-def _pattern(one: Features, other: Features) -> Pattern:
-    levels = levels_of(one, other)
-    return tuple(levels[field] for field in FIELDS)
+def _pattern(one: Features, other: Features, fields: tuple[str, ...]) -> Pattern:
+    return tuple(FIELDS[field](one, other) for field in fields)
 
 
 def _shares(patterns: Counter[Pattern], known: dict[str, dict[str, tuple[float, float]]]) -> Table:
     """How often each level is reached among the pairs in which the field is not missing."""
     table: Table = {}
-    for place, field in enumerate(FIELDS):
+    for place, field in enumerate(known):
         counts: Counter[str] = Counter()
         for pattern, count in patterns.items():
             counts[pattern[place]] += count
@@ -104,7 +108,7 @@ def _maximise(patterns: Counter[Pattern], start: Table) -> Table:
 
 def _match_chance(pattern: Pattern, prior: float, m: Table, u: Table) -> float:
     match, other = prior, 1 - prior
-    for field, level in zip(FIELDS, pattern, strict=True):
+    for field, level in zip(m, pattern, strict=True):
         if level != MISSING:
             match *= max(m[field][level], FLOOR)
             other *= max(u[field][level], FLOOR)
@@ -113,7 +117,7 @@ def _match_chance(pattern: Pattern, prior: float, m: Table, u: Table) -> float:
 
 def _expected(patterns: Counter[Pattern], weights: dict[Pattern, float], start: Table) -> Table:
     table: Table = {}
-    for place, field in enumerate(FIELDS):
+    for place, field in enumerate(start):
         sums = dict.fromkeys(start[field], 0.0)
         for pattern, count in patterns.items():
             if pattern[place] != MISSING:

@@ -13,6 +13,7 @@ class Weights:
 
     link: float
     review: float
+    guards: frozenset[str]
     inside: frozenset[str]
     household: tuple[str, str]
     shares: dict[str, dict[str, tuple[float, float]]]
@@ -29,4 +30,17 @@ class Weights:
         first, second = table["household"]
         prior = log2(table["residents"])
         limits = (prior + table["link"], prior + table["review"])
-        return cls(*limits, frozenset(table["inside"]), (first, second), shares, bits)
+        guards, inside = frozenset(table["guards"]), frozenset(table["inside"])
+        return cls(*limits, guards, inside, (first, second), shares, bits)
+
+    def common_name(self, bearers: int, registrations: int) -> float:
+        """What an equal name says less (negative bits) because it is more common than the rules assume, or more.
+
+        The share of its bearers among the registrations, seen together with PRIOR registrations as the rules assume.
+        """
+        assumed = self.shares["name"]["equal"][1]
+        seen = (bearers + PRIOR * assumed) / (registrations + PRIOR)
+        return log2(assumed / seen)
+
+
+PRIOR = 10_000

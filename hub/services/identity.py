@@ -58,6 +58,10 @@ class Identity:
         self._cards = cards
         self._clock = clock
 
+    def close(self) -> None:
+        """Keep what the index has in memory for the next start; nothing is written after it."""
+        self._linker.close()
+
     # --- find ---------------------------------------------------------------------------------------------------------
 
     def persons_by_id(self, id: str) -> list[Resource]:

@@ -396,7 +396,7 @@ class Ingest:
             tx, resource, method=method, expected=expected, origin=context.origin, now=now
         )
         if changed and version.type == "Patient":
-            self._linker.link(tx, resource, now=now, origin=context.origin)
+            self._linker.link(tx, resource, now=now, origin=context.origin, version=version.version)
             for follow in self.followers:
                 follow(tx, resource, now)
         return version, changed

@@ -8,7 +8,10 @@ from typing import Any
 from hub.databases.database import Databases
 from hub.fhir import definitions
 from hub.mpi import golden
+from hub.mpi.blocks import Blocks, StoredBlocks
+from hub.mpi.cache import FeatureCache
 from hub.mpi.link import Linker
+from hub.mpi.rules import Rules
 from hub.search.expression import ALL, Query
 from hub.search.parameters import Registry
 from hub.store.protocol import Store
@@ -19,11 +22,13 @@ Resource = dict[str, Any]
 class Region:
     """Registers Patients as ingest does and looks at what became of them."""
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], int], blocks: Callable[[FeatureCache, Rules], Blocks] = StoredBlocks
+    ) -> None:
         self.store = store
         self.clock = clock
         self.databases = Databases(Registry(definitions.load()), clock)
-        self.linker = Linker(self.databases)
+        self.linker = Linker(self.databases, blocks=blocks)
 
     def register(self, *patients: Resource) -> None:
         for patient in patients:

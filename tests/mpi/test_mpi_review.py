@@ -61,13 +61,13 @@ def test_a_decision_that_they_are_one_holds_when_the_data_diverge(region: Region
     assert region.together() == {frozenset({"tom", "tim"})}
 
 
-def test_a_decision_is_inherited_by_the_person_a_merge_makes(region: Region) -> None:
+def test_a_decision_keeps_apart_what_a_third_registration_fits_both(region: Region) -> None:
     region.register(patient("a"), patient("x", "李大刚", "1950-11-11", phone="13800002222"))
     region.decide("a", "x", same=False)
     document = [{"system": RESIDENT_ID, "value": MALE}]
     region.register(patient("b", identifier=document))
     region.register(patient("x", "王小明", "1985-03-07", identifier=document))
-    assert region.together() == {frozenset({"a", "b"}), frozenset({"x"})}
+    assert region.together() == {frozenset({"a"}), frozenset({"b", "x"})}, "the document is surer than the score"
     assert "decided-different" in region.open_reasons()
 
 

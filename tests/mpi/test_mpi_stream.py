@@ -12,6 +12,7 @@ import pytest
 from hub.databases.database import Databases
 from hub.fhir import definitions
 from hub.mpi import golden, rules
+from hub.mpi.blocks import MemoryBlocks
 from hub.mpi.link import Linker
 from hub.search.expression import ALL, Query
 from hub.search.parameters import Registry
@@ -40,7 +41,9 @@ def test_stream(
     store = SqliteStore(tmp_path / "hub.sqlite3", clock=clock, snapshot_seconds=900)
     databases = Databases(Registry(definitions.load()), clock)
     text = files("hub.mpi").joinpath("rules.toml").read_text(encoding="utf-8")
-    linker = Linker(databases, rules.parse(text.replace("residents = 1_000_000", f"residents = {residents}")))
+    linker = Linker(
+        databases, rules.parse(text.replace("residents = 1_000_000", f"residents = {residents}")), MemoryBlocks
+    )
     for start in range(0, len(stream), BATCH):
 
         def work(tx: object, part: slice = slice(start, start + BATCH)) -> None:
