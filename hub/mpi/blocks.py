@@ -46,8 +46,8 @@ class Blocks(Protocol):
     def note(self, written: Compiled) -> None:
         """A version of a Patient was written."""
 
-    def digest(self, tx: Reader, id: str, version: int) -> int | None:
-        """What identified a Patient in a version (``Features.digest``); None when that is not known."""
+    def before(self, tx: Reader, id: str, version: int) -> Features | None:
+        """What a Patient was before ``version``; None when that is not known."""
 
     def alike(self, tx: Reader, one: Compiled) -> list[Features]:
         """Other Patients that share a key with this one."""
@@ -92,9 +92,9 @@ class StoredBlocks:
     def note(self, written: Compiled) -> None:
         """Nothing to do: the entries are in the store."""
 
-    def digest(self, tx: Reader, id: str, version: int) -> int | None:
-        before = tx.vread("Patient", id, version)
-        return None if before is None or before.deleted else self._cache.of(before).digest
+    def before(self, tx: Reader, id: str, version: int) -> Features | None:
+        found = tx.vread("Patient", id, version - 1) if version > 1 else None
+        return None if found is None or found.deleted else self._cache.of(found)
 
     def alike(self, tx: Reader, one: Compiled) -> list[Features]:
         wanted = set(one.asked) - self._crowded
@@ -200,10 +200,10 @@ class MemoryBlocks:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def digest(self, tx: Reader, id: str, version: int) -> int | None:
+    def before(self, tx: Reader, id: str, version: int) -> Features | None:
         reference = f"Patient/{id}"
-        found = self._versions(reference, keys.own_key(reference))
-        return next((features.digest for _, features in found if features.version == version), None)
+        found = self._versions(reference, keys.own_key(reference)) if version > 1 else ()
+        return next((features for _, features in found if features.version == version - 1), None)
 
     def alike(self, tx: Reader, one: Compiled) -> list[Features]:
         newest: dict[str, Features] = {}

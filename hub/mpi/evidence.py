@@ -15,6 +15,9 @@ from hub.mpi.rules import Kind, Rules
 
 DECIDED, DOCUMENT, MERGED, NUMBERED = 10_000.0, 1000.0, 950.0, 900.0
 """Strength of what is surer than any score (which has less than 100 bits)."""
+BY_HUMAN, BY_HOSPITAL = "decided by a human", "the same by the hospital"
+SHOWN = frozenset({BY_HUMAN, BY_HOSPITAL, "founded"})
+"""Evidence that is still to be seen where it was, as long as it holds."""
 SCORE_ASSURANCE = "level2"
 Commonness = Callable[[str], float]
 
@@ -49,7 +52,7 @@ class Edge:
 
 def decided(one: str, other: str) -> Edge:
     """A human said that they are one."""
-    return Edge(one, other, "decided by a human", "level4", DECIDED)
+    return Edge(one, other, BY_HUMAN, "level4", DECIDED)
 
 
 def linked(one: str, other: str, said_by: str, assurance: str) -> Edge:
@@ -64,7 +67,7 @@ def evidence(one: Features, other: Features, rules: Rules, commonness: Commonnes
     """
     pair = one.reference, other.reference
     if one.reference in other.merged or other.reference in one.merged:
-        return Edge(*pair, "the same by the hospital", rules.local_assurance, MERGED)
+        return Edge(*pair, BY_HOSPITAL, rules.local_assurance, MERGED)
     if not set(one.local).isdisjoint(other.local):
         return Edge(*pair, "patient-number", rules.local_assurance, NUMBERED)
     result = scored(one, other, rules, commonness)

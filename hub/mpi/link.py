@@ -21,7 +21,7 @@ from hub.mpi.blocks import NAMES, Blocks, StoredBlocks
 from hub.mpi.cache import FeatureCache
 from hub.mpi.case import Case, Knowledge
 from hub.mpi.clusters import Group, Partition, partition
-from hub.mpi.evidence import Edge, decided, linked, two_numbers
+from hub.mpi.evidence import SHOWN, Edge, decided, linked, two_numbers
 from hub.mpi.features import regional
 from hub.mpi.persons import PERSONS, Writing
 from hub.mpi.review import Question
@@ -97,11 +97,12 @@ class Linker:
             stored = tx.read("Patient", patient["id"])
             version = stored.version if stored else 1
         case = Case(tx, self._known, patient, version)
-        before = self.blocks.digest(tx, patient["id"], version - 1) if version > 1 else None
+        before = self.blocks.before(tx, patient["id"], version)
         self.blocks.note(case.written)
-        if before == case.features.digest:
+        if before is not None and before.digest == case.features.digest:
             return []
-        return self._link(tx, case, now, origin)
+        unlinked = before is not None and not before.merged <= case.features.merged  # ADT A37
+        return self._link(tx, case, now, origin, anew=unlinked)
 
     def relink(self, tx: Transaction, patient: Resource, *, now: int, origin: str = "") -> list[Version]:
         """As ``link``, also when the Patient itself did not change: the evidence around it did."""
@@ -174,7 +175,7 @@ class Linker:
 
     # --- the decision -------------------------------------------------------------------------------------------------
 
-    def _link(self, tx: Transaction, case: Case, now: int, origin: str) -> list[Version]:
+    def _link(self, tx: Transaction, case: Case, now: int, origin: str, *, anew: bool = False) -> list[Version]:
         for guard in sorted(set(_guards(case))):
             tx.guard(guard)
         edges = case.edges()
@@ -183,7 +184,7 @@ class Linker:
         pool = list({person["id"]: person for person in found if person is not None}.values())
         members = {case.me, *(link for person in pool for link in golden.links(person))}
         tasks = case.tasks(members)
-        if self._contradicted(case, members, tasks):
+        if anew or self._contradicted(case, members, tasks):
             return self._sort(tx, case, members, now, origin, edges)
         group = frozenset(members)
         versions = self._write(tx, case, [group], pool, edges, now, origin)
@@ -244,8 +245,9 @@ class Linker:
             first, *rest = golden.links(person) or [""]
             for reference in rest:
                 features = case.features_of(reference)
-                if features is not None and features.version > 1 and reference != case.me:
-                    yield linked(first, reference, *reversed(golden.link_of(person, reference)))
+                assurance, said_by = golden.link_of(person, reference)
+                if features is not None and features.version > 1 and reference != case.me and said_by not in SHOWN:
+                    yield linked(first, reference, said_by, assurance)
             if (own := f"Person/{person['id']}") in members and first:
                 yield linked(first, own, "issued", "level4")
 

@@ -178,6 +178,17 @@ def test_a_merge_moves_the_link(region: Region, order: tuple[int, int]) -> None:
     assert survivor["id"] == region.person("kept")["id"]
 
 
+def test_a_link_of_the_hospital_holds_until_it_is_taken_back(region: Region) -> None:
+    """ADT A24 (Patient.link seealso), then A37."""
+    one, other = patient("one"), patient("other", name="李大刚", born="1950-11-11")
+    region.register(one, other)
+    before = region.clusters()
+    region.register({**other, "link": [{"other": {"reference": "Patient/one"}, "type": "seealso"}]})
+    assert region.together() == {frozenset({"one", "other"})}
+    region.register(other)
+    assert region.clusters() == before
+
+
 def test_a_merge_of_a_record_that_comes_later(region: Region) -> None:
     link = [{"other": {"reference": "Patient/kept"}, "type": "replaced-by"}]
     region.register(patient("old", local="9", active=False, link=link))
