@@ -1,9 +1,10 @@
-"""AuditEvent for every door: who did what to which resources, when, through which edge (R4 AuditEvent, IHE BALP).
+"""The trail of every door: who did what to which resources, when, through which edge (R4 AuditEvent, IHE BALP).
 
 What happened is noted compactly: the note of a write is one row in the write's own commit; notes of reads are gathered
 and committed together within ``FLUSH_SECONDS`` by a thread of their own, so that a read does not wait for the disk
-(what is gathered is written on close). Notes become AuditEvent resources when somebody asks for AuditEvents, or when
-the hub is idle; so the trail costs a read a few microseconds and is searchable all the same.
+(what is gathered is written on close). Notes become AuditEvent resources when somebody asks for the trail, or when
+the hub is idle; so it costs a read a few microseconds and is searchable all the same. The Provenance of an inbound
+message waits in the same row for the same moment.
 An event names identifiers and query parameters only, never results (IHE BALP, minimal patterns).
 """
 
@@ -32,8 +33,12 @@ MAX_ENTITIES = 100
 GATHER_LENGTH = 10_000
 IDLE_SECONDS = 5.0
 IDLE_EVENTS = 1000
+QUIET_EVENTS = 100
+"""So many notes in ``FLUSH_SECONDS`` leave time to make resources of others, as many as there were fewer."""
 LEASE = 60_000_000
 QUEUE, NOTED, EXPANDED = "audit", "noted", "expanded"
+TRAIL = ("AuditEvent", "Provenance")
+"""The types of resources that wait as notes; ``expand`` before they are looked for."""
 
 log = logging.getLogger("hub.audit")
 
@@ -88,26 +93,37 @@ class Audit:
         self._reads = reads
         self._gathered: deque[Note] = deque()
         self._busy = time.monotonic()
+        self._noted = 0
         self._closing = threading.Event()
         self._expanding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    def write(self, tx: Transaction, context: Circumstances, event: str, references: Sequence[str], now: int) -> None:
-        """Note a write, in its own transaction."""
+    def write(
+        self,
+        tx: Transaction,
+        context: Circumstances,
+        event: str,
+        references: Sequence[str],
+        now: int,
+        provenance: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Note a write, in its own transaction, with Provenance resources that have their ids."""
         self._busy = time.monotonic()
-        self._enqueue(tx, [_note(context, event, references, now, "")], now)
+        self._noted += 1
+        self._enqueue(tx, [_note(context, event, references, now, "")], now, provenance)
 
     def read(self, context: Circumstances, event: str, references: Sequence[str] = (), query: str = "") -> None:
         """Note a read."""
         if self._reads:
             self._busy = time.monotonic()
+            self._noted += 1
             self._gathered.append(_note(context, event, references, self._clock(), query))
             if len(self._gathered) > GATHER_LENGTH:
                 self._flush()
 
     def expand(self, limit: int | None = None) -> int:
-        """Make AuditEvent resources of the notes that are not yet, for whoever looks at the trail; how many."""
+        """Make resources of the notes that are none yet, for whoever looks at the trail; how many notes."""
         self._flush()
         made = 0
         with self._expanding:
@@ -119,22 +135,25 @@ class Audit:
         return made
 
     def _expand(self, items: Sequence[Item]) -> int:
-        events = [event(self._new_id(), note) for item in items for note in msgspec.json.decode(item.raw)]
-        prepared = [(resource, self._databases.prepare(resource)) for resource in events]
+        waiting = [(note, provenance) for item in items for note, provenance in _waiting(item)]
+        made = [("POST", event(self._new_id(), note), "") for note, _ in waiting]
+        made += [("PUT", one, note[6]) for note, provenance in waiting for one in provenance]
+        prepared = [(method, resource, origin, self._databases.prepare(resource)) for method, resource, origin in made]
 
         def work(tx: Transaction) -> int:
             now = self._clock()
-            for resource, ready in prepared:
-                self._databases.put(tx, resource, method="POST", now=now, prepared=ready)
+            for method, resource, origin, ready in prepared:
+                self._databases.put(tx, resource, method=method, origin=origin, now=now, prepared=ready)
             for item in items:
                 tx.settle(QUEUE, item.id, EXPANDED, {})
-            return len(prepared)
+            return len(waiting)
 
         return self._store.write(work)
 
-    def _enqueue(self, tx: Transaction, notes: list[Note], now: int) -> None:
+    def _enqueue(self, tx: Transaction, notes: list[Note], now: int, provenance: Sequence[dict[str, Any]] = ()) -> None:
         id = self._new_id()
-        tx.enqueue(Item(QUEUE, id, id, "", NOTED, {"notes": len(notes)}, msgspec.json.encode(notes), now))
+        raw = msgspec.json.encode((notes, provenance))
+        tx.enqueue(Item(QUEUE, id, id, "", NOTED, {"notes": len(notes)}, raw, now))
 
     def _flush(self) -> None:
         notes = []
@@ -149,8 +168,10 @@ class Audit:
         while not self._closing.wait(FLUSH_SECONDS):
             try:
                 self._flush()
-                if time.monotonic() - self._busy > IDLE_SECONDS:
-                    self.expand(IDLE_EVENTS)
+                noted, self._noted = self._noted, 0
+                idle = time.monotonic() - self._busy > IDLE_SECONDS
+                if idle or noted < QUIET_EVENTS:
+                    self.expand(IDLE_EVENTS if idle else QUIET_EVENTS - noted)
             except HubError:
                 log.exception("the audit trail could not be written")
 
@@ -159,6 +180,12 @@ class Audit:
         self._closing.set()
         self._thread.join()
         self._flush()
+
+
+def _waiting(item: Item) -> list[tuple[Note, list[dict[str, Any]]]]:
+    """The notes of a row; the Provenance goes with the first."""
+    notes, provenance = msgspec.json.decode(item.raw)
+    return [(note, provenance if place == 0 else []) for place, note in enumerate(notes)]
 
 
 def _note(context: Circumstances, event: str, references: Sequence[str], now: int, query: str) -> Note:

@@ -117,7 +117,7 @@ class Databases:
             origin,
         )
         tx.put(put)
-        return _stored(put), True
+        return put.stored(), True
 
     def delete(
         self,
@@ -145,7 +145,7 @@ class Databases:
             origin=origin,
         )
         tx.put(put)
-        return _stored(put)
+        return put.stored()
 
     def _moment(self, now: int | None, current: Version | None) -> int:
         moment = self._clock() if now is None else now
@@ -178,10 +178,6 @@ def _check_version(current: Version | None, type: str, id: str, expected: int | 
         raise HubError(
             "precondition", f"If-Match names version {expected}, but {type}/{id} {has}; read it again", f"{type}/{id}"
         )
-
-
-def _stored(put: Put) -> Version:
-    return Version(put.database, put.type, put.id, put.version, put.method, put.updated, put.text, put.origin, seq=0)
 
 
 def _text(resource: Resource, version: int, updated: int, body: bytes) -> bytes:

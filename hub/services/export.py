@@ -69,6 +69,7 @@ class Exports(Jobs):
             self._parser.parse((type,), criteria, strict=True)
         if scope.since:
             self._parser.parse((), [("_lastUpdated", f"ge{scope.since}")], strict=True)
+        self._audit.expand()
         data = {
             "url": url, "at": self._store.last_seq(), "level": scope.level, "owners": scope.owners,
             "types": scope.types, "since": scope.since, "filters": scope.filters, "databases": scope.databases,

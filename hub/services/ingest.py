@@ -93,11 +93,12 @@ class Ingest:
 
         With ``amend`` an element that a resource does not have stays as stored, and ``statement`` says what may change:
         who is the authority for it, when it happened, what is deleted or restored (``hub.services.amend``). ``then``
-        runs inside the same unit. HubError for the first invalid resource.
+        runs inside the same unit. Provenance waits as a note of the trail. HubError for the first invalid resource.
         """
         resources = [entry["resource"] for entry in bundle.get("entry", ())]
         for resource in resources:
             self.validate(resource)
+        provenance = [resource for resource in resources if resource["resourceType"] == "Provenance"]
         now = self._clock()
 
         def work(tx: Transaction) -> Submitted:
@@ -105,10 +106,12 @@ class Ingest:
             references: list[str] = []
             for resource in resources:
                 references.append(f"{resource['resourceType']}/{resource['id']}")
+                if resource["resourceType"] == "Provenance":
+                    continue
                 for whole in self._amended(tx, resource, statement or Statement()) if amend else (resource,):
                     changed += self._put(tx, whole, context, now, method="PUT")[1]
             submitted = Submitted(tuple(references), changed)
-            self._audit.write(tx, context, "submit", submitted.references, now)
+            self._audit.write(tx, context, "submit", submitted.references, now, provenance)
             if then is not None:
                 then(tx, submitted)
             return submitted

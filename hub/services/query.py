@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hub.audit.record import Audit
+from hub.audit.record import TRAIL, Audit
 from hub.databases import plan
 from hub.databases.router import DATABASES
 from hub.errors import HubError
@@ -61,6 +61,7 @@ class QueryService:
     def read(self, context: Context, type: str, id: str, databases: Sequence[str] = ()) -> Version:
         """read: the current version. HubError("not-found"), or HubError("deleted") when it was deleted."""
         place = f"{type}/{id}"
+        self._catch_up((type,))
         version = self._store.read(type, id)
         if version is None or not self._visible(context, version, databases):
             raise HubError("not-found", f"{place} does not exist", place)
@@ -72,6 +73,7 @@ class QueryService:
     def vread(self, context: Context, type: str, id: str, number: int, databases: Sequence[str] = ()) -> Version:
         """vread: one version. HubError("not-found"), or HubError("deleted") when that version is a deletion."""
         place = f"{type}/{id}/_history/{number}"
+        self._catch_up((type,))
         version = self._store.vread(type, id, number)
         if version is None or not self._visible(context, version, databases):
             raise HubError("not-found", f"{place} does not exist", place)
@@ -102,8 +104,8 @@ class QueryService:
         if going_on is not None:
             pairs = going_on.pairs
         search = self._parser.parse(types, pairs, strict=strict)
-        if "AuditEvent" in search.query.types and going_on is None:
-            self._audit.expand()
+        if going_on is None:
+            self._catch_up(search.query.types, pairs)
         query = replace(
             search.query,
             where=both(search.query.where, within, self._decide(context, search.query.types)),
@@ -194,6 +196,8 @@ class QueryService:
         if common:
             self._parser.parse((), pairs, strict=True)
         start, after, total = "", None, None
+        if cursor is None:
+            self._catch_up(types or self.compartments.types(owner), pairs)
         at, made = self._store.last_seq(), self._clock()
         if cursor is not None:
             kind, *content = self._signer.open(place, cursor)
@@ -340,8 +344,7 @@ class QueryService:
         ``count`` is the length of a page. Raises HubError("not-found") for an id that never was, "parameter-value" for
         a cursor that is not ours.
         """
-        if not types or "AuditEvent" in types:
-            self._audit.expand()
+        self._catch_up(types or TRAIL)
         before = total = until = None
         lasting = 0
         if period is not None:
@@ -369,6 +372,12 @@ class QueryService:
             following = self._signer.seal(place, ["history", since, until, lasting, count, rows[count - 1].seq, total])
         self._audit.read(context, "history", tuple(f"{row.type}/{row.id}" for row in versions))
         return HistoryPage(versions, total, following)
+
+    def _catch_up(self, types: Sequence[str], pairs: Pairs = ()) -> None:
+        """Make resources of what waits as notes, if these types or criteria could meet them."""
+        named = [text for pair in pairs for text in pair]
+        if any(one in types for one in TRAIL) or any(one in text for text in named for one in (*TRAIL, "*")):
+            self._audit.expand()
 
     def _visible(self, context: Context, version: Version, databases: Sequence[str]) -> bool:
         """Whether the base and the access decision let this context see the resource."""

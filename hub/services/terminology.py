@@ -34,22 +34,16 @@ class StoredTerminology:
         self._store = store
         self._terminology = terminology
         self._seen = 0
-        self._looked = -1
         self._known: dict[tuple[str, str], tuple[str, str]] = {}
         self._lock = threading.Lock()
 
     def refresh(self) -> Terminology:
         """The service, as of now."""
-        last = self._store.last_seq()
-        if last == self._looked:
-            return self._terminology
-        newest = self._store.history(TYPES, limit=1)
-        if newest and newest[0].seq > self._seen:
+        if self._store.last_seq(TYPES) > self._seen:
             with self._lock:
                 for version in self._changes():
                     self._take(version)
                     self._seen = max(self._seen, version.seq)
-        self._looked = last
         return self._terminology
 
     def _changes(self) -> list[Version]:

@@ -209,7 +209,9 @@ class MongoStore:
     def changes(self, after: int, limit: int = 1000) -> list[Version]:
         return self._snapshot(lambda reading: reading.versions((), (), {"seq": {"$gt": after}}, 1, limit))
 
-    def last_seq(self) -> int:
+    def last_seq(self, types: Sequence[str] = ()) -> int:
+        if types:
+            return max((version.seq for version in self.history(types, limit=1)), default=0)
         return int(self._snapshot(lambda reading: reading.state)["value"])
 
     def items(

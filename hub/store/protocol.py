@@ -39,6 +39,12 @@ class Put:
     entries: Entries = field(default_factory=Entries)
     origin: str = ""
 
+    def stored(self, seq: int = 0) -> Version:
+        """The version this becomes; its ``seq`` is 0 until it is known."""
+        return Version(
+            self.database, self.type, self.id, self.version, self.method, self.updated, self.text, self.origin, seq
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -172,8 +178,8 @@ class Store(Reader, Protocol):
     def changes(self, after: int, limit: int = 1000) -> list[Version]:
         """Versions with seq above ``after``, ascending. Never skips one that commits later."""
 
-    def last_seq(self) -> int:
-        """The newest change number; 0 for an empty store."""
+    def last_seq(self, types: Sequence[str] = ()) -> int:
+        """The newest change number, of resources of these types (() = all); 0 when there is none."""
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int = 1) -> list[Item]:
         """Lease rows in these states whose lease is over, oldest first, for ``lease`` microseconds; attempts + 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,9 @@ from hub.store.sqlite_clauses import Catalog, number, one_of
 from hub.store.sqlite_query import Compiler, ordering
 
 PROGRESS_STEPS = 20_000
+KEPT = 5_000
+KEPT_BYTES = 16_384
+"""The writer keeps so many current versions of at most so many bytes."""
 TOO_COMPLEX = ("too many", "too large", "too complex", "stack overflow", "at most 64 tables")
 VERSION = "v.database, v.type, v.id, v.version, v.method, v.updated, v.codec, v.text, v.origin, v.seq"
 ITEM = "queue, id, key, digest, state, data, codec, raw, created, attempts, leased_until, seq"
@@ -159,13 +163,42 @@ class Outside(Reading):
 
 
 class Writing(Reading):
-    """Transaction on the one writing connection."""
+    """Transaction on the one writing connection.
+
+    Nobody else writes the file, so what is current can be kept in memory: a resource that many messages name is read
+    once.
+    """
 
     def __init__(self, connection: sqlite3.Connection, seconds: float, known: Known, clock: Callable[[], int]) -> None:
         super().__init__(connection, seconds, known)
         self._clock = clock
+        self._newest: OrderedDict[tuple[str, str], Version | None] = OrderedDict()
+        self.changed: dict[str, int] = {}
+        """Type -> seq of the newest version that was put."""
         self.learn()
         self._last_key = known.catalog.newest or 0
+
+    def learn(self) -> None:
+        super().learn()
+        self._newest.clear()
+        self.changed.clear()
+
+    def read(self, type: str, id: str) -> Version | None:
+        key = type, id
+        if key in self._newest:
+            self._newest.move_to_end(key)
+            return self._newest[key]
+        found = super().read(type, id)
+        self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[str, str], version: Version | None) -> None:
+        if version is not None and len(version.text) > KEPT_BYTES:
+            self._newest.pop(key, None)
+            return
+        self._newest[key] = version
+        if len(self._newest) > KEPT:
+            self._newest.popitem(last=False)
 
     def guard(self, key: str) -> None:
         """Nothing to do: there is one writer."""
@@ -175,9 +208,9 @@ class Writing(Reading):
         seq: int | None = None
         if before is not None:
             seq = self.connection.execute("SELECT max(seq) + 1 FROM version").fetchone()[0]
-            self.connection.execute("UPDATE version SET ended = ? WHERE seq = ?", (seq, before[0]))
-            if before[1]:
-                self.connection.execute("INSERT INTO superseded VALUES (?, ?, ?)", (before[0], seq, self._clock()))
+            self.connection.execute("UPDATE version SET ended = ? WHERE seq = ?", (seq, before.seq))
+            if not before.deleted:
+                self.connection.execute("INSERT INTO superseded VALUES (?, ?, ?)", (before.seq, seq, self._clock()))
         codec, text = self.codec.pack(put.text) if put.text else (0, None)
         content = (put.database, put.type, put.id, put.version, put.method, put.updated, put.origin, codec, text)
         try:
@@ -186,17 +219,17 @@ class Writing(Reading):
             )
         except sqlite3.IntegrityError:  # a first version of an id that has one: the unique indexes know
             raise self._conflict(put) from None
-        self._index(put, cursor.lastrowid or 0)
+        seq = cursor.lastrowid or 0
+        self._index(put, seq)
+        self._keep((put.type, put.id), put.stored(seq))
+        self.changed[put.type] = seq
 
-    def _current(self, put: Put) -> tuple[int, bool]:
-        """Seq of the version before, whether it has index entries. HubError("conflict") if another is the newest."""
-        row = self.connection.execute(
-            "SELECT seq, version, text IS NOT NULL FROM version WHERE type = ? AND id = ? AND ended IS NULL",
-            (put.type, put.id),
-        ).fetchone()
-        if row is None or row[1] != put.version - 1:
+    def _current(self, put: Put) -> Version:
+        """The version before. HubError("conflict") if another is the newest."""
+        current = self.read(put.type, put.id)
+        if current is None or current.version != put.version - 1:
             raise self._conflict(put)
-        return row[0], bool(row[2])
+        return current
 
     def _conflict(self, put: Put) -> HubError:
         newest = self.read(put.type, put.id)
