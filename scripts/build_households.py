@@ -16,7 +16,9 @@ from simulators.streams import Stream
 
 OUT = Path(__file__).parents[1] / "simulators/tables/households.csv"
 SAMPLES, ROUNDS = 300, 4000
-HEAD = "# Weights of the kinds of households.toml by the age band of the head; written by scripts/build_households.py.\n"
+HEAD = (
+    "# Weights of the kinds of households.toml by the age band of the head; written by scripts/build_households.py.\n"
+)
 
 
 def _row(kind: str, band: int, names: list[str]) -> list[float]:

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from adapters.dicom import coerce, frames, multipart, pixels, render, report, transcode, worker
 from adapters.dicom.dataset import EXPLICIT, UNDEFINED
+from adapters.dicom.deidentify import Deidentifier
 from adapters.dicom.multipart import DICOM, DICOM_JSON, OCTETS, MediaRange
 from hub.errors import HubError
 from hub.services.context import Context
@@ -65,6 +66,7 @@ class Wado:
 
     def __init__(self, doors: Doors) -> None:
         self._imaging: Imaging = doors.imaging
+        self._secret = doors.secret
         loader = PackageLoader("adapters.dicom", "templates")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
@@ -84,6 +86,16 @@ class Wado:
     def _leaving(self, row: Row, syntax: str) -> bytes:
         """The Part 10 file as it leaves the hub: its patient may have been merged."""
         return coerce.file(self._imaging, row, transcode.part10_file(row, self._file(row), syntax), syntax)
+    def _anonymous(self, request: Request) -> Deidentifier | None:
+        """With ``anonymize=yes``, what takes identity out of what is retrieved (PS3.18 9.1.2.2.8; ours for WADO-RS).
+
+        The parameter ``retain`` names options of the profile.
+        """
+        asked = request.query_params
+        if asked.get("anonymize", "no").lower() != "yes":
+            return None
+        options = frozenset(name for name in asked.get("retain", "").split(",") if name)
+        return Deidentifier(self._secret("deidentification"), options)
 
     # --- instances (PS3.18 10.4.1.1.1 to .3) --------------------------------------------------------------------------
 
@@ -97,16 +109,17 @@ class Wado:
             if syntax != "*" and not all(transcode.can(row["transferSyntax"], syntax) for row in rows):
                 continue
             if asked.related or asked.media != DICOM:
-                return self._related(self._files(rows, syntax), DICOM)
+                return self._related(self._files(rows, syntax, self._anonymous(request)), DICOM)
             if len(rows) == 1 and "instance" in request.path_params:
-                return self._file_response(rows[0], rows[0]["transferSyntax"] if syntax == "*" else syntax)
+                return self._file_response(rows[0], syntax, self._anonymous(request))
         stored = ", ".join(sorted({row["transferSyntax"] for row in rows})[:5])
         raise HubError(
             "not-acceptable",
             f'it can be had as {multipart.RELATED}; type="{DICOM}"; transfer-syntax=*; it is stored in {stored}',
         )
 
-    def _files(self, rows: Iterable[Row], syntax: str) -> Iterator[tuple[str, bytes]]:
+    def _files(self, rows: Iterable[Row], syntax: str, without: Deidentifier | None) -> Iterator[tuple[str, bytes]]:
+        """Media type and Part 10 file of each instance; ``*`` is the syntax it is stored in."""
         for row in rows:
             target = row["transferSyntax"] if syntax == "*" else syntax
             yield f"{DICOM}; transfer-syntax={target}", self._leaving(row, target)
@@ -114,6 +127,14 @@ class Wado:
     def _file_response(self, row: Row, syntax: str) -> Response:
         headers = HEADERS | {"Content-Disposition": f'attachment; filename="{row["id"]}.dcm"'}
         return Response(self._leaving(row, syntax), media_type=f"{DICOM}; transfer-syntax={syntax}", headers=headers)
+            content = transcode.part10_file(row, self._file(row), target)
+            yield f"{DICOM}; transfer-syntax={target}", without.file(content) if without else content
+
+    def _file_response(self, row: Row, syntax: str, without: Deidentifier | None) -> Response:
+        ((media, content),) = self._files([row], syntax, without)
+        name = "instance" if without else row["id"]
+        headers = HEADERS | {"Content-Disposition": f'attachment; filename="{name}.dcm"'}
+        return Response(content, media_type=media, headers=headers)
 
     def _related(self, parts: Iterator[tuple[str, bytes]], media: str) -> Response:
         """The parts as they become ready; what fails at the first one is still an answer of its own."""
@@ -241,7 +262,7 @@ class Wado:
             syntax = asked.get("transferSyntax", EXPLICIT)
             if not transcode.can(row["transferSyntax"], syntax):
                 raise HubError("not-acceptable", f"it is stored in {row['transferSyntax']}", "transferSyntax")
-            return self._file_response(row, syntax)
+            return self._file_response(row, syntax, self._anonymous(request))
         if "pixel" not in row:
             return self._document(row)
         if media not in (*render.FORMATS, "*/*", "image/*"):

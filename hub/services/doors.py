@@ -44,6 +44,7 @@ class Doors:
     settings: Settings
     data: Path
     clock: Callable[[], int]
+    secret: Callable[[str], bytes]
     new_id: Callable[[], str]
     definitions: Definitions
     registry: Registry
