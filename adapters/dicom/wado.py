@@ -86,6 +86,7 @@ class Wado:
     def _leaving(self, row: Row, syntax: str) -> bytes:
         """The Part 10 file as it leaves the hub: its patient may have been merged."""
         return coerce.file(self._imaging, row, transcode.part10_file(row, self._file(row), syntax), syntax)
+
     def _anonymous(self, request: Request) -> Deidentifier | None:
         """With ``anonymize=yes``, what takes identity out of what is retrieved (PS3.18 9.1.2.2.8; ours for WADO-RS).
 
@@ -122,12 +123,7 @@ class Wado:
         """Media type and Part 10 file of each instance; ``*`` is the syntax it is stored in."""
         for row in rows:
             target = row["transferSyntax"] if syntax == "*" else syntax
-            yield f"{DICOM}; transfer-syntax={target}", self._leaving(row, target)
-
-    def _file_response(self, row: Row, syntax: str) -> Response:
-        headers = HEADERS | {"Content-Disposition": f'attachment; filename="{row["id"]}.dcm"'}
-        return Response(self._leaving(row, syntax), media_type=f"{DICOM}; transfer-syntax={syntax}", headers=headers)
-            content = transcode.part10_file(row, self._file(row), target)
+            content = self._leaving(row, target)
             yield f"{DICOM}; transfer-syntax={target}", without.file(content) if without else content
 
     def _file_response(self, row: Row, syntax: str, without: Deidentifier | None) -> Response:
