@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -101,6 +101,14 @@ def instant(text: str, circumstances: Circumstances) -> str | None:
     """instant: a time of day, its missing minutes and seconds as zero; a day is no instant."""
     parts = _dtm(text)
     return date_time(text, circumstances) if parts and parts[3] else None
+
+
+def instant_after(start: str, minutes: int) -> str:
+    """An instant so many minutes after another, in its offset; the same where the calendar ends."""
+    try:
+        return (datetime.fromisoformat(start.replace(":60", ":59")) + timedelta(minutes=minutes)).isoformat()
+    except (ValueError, OverflowError):
+        return start
 
 
 def birth_time(text: str, circumstances: Circumstances) -> str | None:

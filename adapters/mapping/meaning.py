@@ -33,7 +33,8 @@ class Meaning:
     def authority(self, run: Run, types: Iterable[str]) -> dict[str, str]:
         """``Type`` or ``Type.slot`` -> word, of those types whose word is not ``states``.
 
-        A record that the message replaces (labelled ``[prior]``) is stated, whatever is said of its type.
+        A record that the message replaces (labelled ``[prior]``) is stated, whatever is said of its type; what only
+        stands for a required element (``Type/id.element``) fills.
         """
         found: dict[str, str] = {}
         for type in types:
@@ -44,6 +45,7 @@ class Meaning:
                     if not slots:
                         break
         said = {name: word for name, word in found.items() if word != STATES or "." in name}
+        said |= dict.fromkeys(run.filled, "fills")
         replaced = (entry.resource for entry in run.entries if entry.label.endswith("[prior]")) if said else ()
         return said | {f"{one['resourceType']}/{one['id']}": STATES for one in replaced if "id" in one}
 

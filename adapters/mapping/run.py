@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
+from adapters.mapping.complete import complete
 from adapters.mapping.conversions import Circumstances
 from adapters.mapping.tables import Tables
 from hub.fhir import elements
@@ -58,7 +58,7 @@ class Run:
     """One message on its way through the tables; what closures see."""
 
     __slots__ = (
-        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "labels", "latest", "level",
+        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "filled", "labels", "latest", "level",
         "made", "numbers", "parts", "piece", "problems", "referred", "sampling", "segment", "tables", "waveform",
     )  # fmt: skip
 
@@ -77,6 +77,7 @@ class Run:
         self.referred: dict[tuple[Any, str], dict[str, str]] = {}
         self.numbers: dict[str, int] = {}
         self.problems: list[Problem] = []
+        self.filled: list[str] = []
         self.cleared: list[tuple[Entry, str]] = []
         self.segment: Segment
         self.piece = ""
@@ -159,8 +160,8 @@ class Run:
         for entry in seen.values():
             self._choose(entry)
             self._order(entry)
-            for name, value in self.tables.defaults.get(entry.resource["resourceType"], {}).items():
-                entry.resource.setdefault(name, deepcopy(value))
+            for name in complete(entry.resource, self.tables.defaults.get(entry.resource["resourceType"], {})):
+                self.filled.append(f"{entry.resource['resourceType']}/{entry.resource['id']}.{name}")
         return resources
 
     def _choose(self, entry: Entry) -> None:

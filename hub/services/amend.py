@@ -31,8 +31,8 @@ class Statement:
     """What a message says besides its resources.
 
     ``time``: when the event happened (FHIR dateTime). ``authority``: by ``Type/id``, type or ``Type.slot``, ``states``
-    (the rule), ``mentions`` (an authority's word counts more), ``names`` (no rank: the order of arrival decides) or
-    ``withdraws`` (what is given is removed). ``cleared``: elements deleted, by ``Type/id``. ``restores``: by type, the
+    (the rule), ``mentions`` (an authority's word counts more), ``names`` (no rank: the order of arrival decides),
+    ``fills`` (only what is absent) or ``withdraws`` (what is given is removed). ``cleared``: elements deleted, by ``Type/id``. ``restores``: by type, the
     events that this one cancels and the slots that become again what they were before. ``inherits``: the record that
     another one takes over, by the ``Type/id`` of the other.
     """
@@ -56,16 +56,17 @@ class Statement:
 
     def says(self, type: str, slot: str = "", id: str = "") -> str:
         """``states``, ``mentions``, ``names`` or ``withdraws``: of a resource or its type, or of one of its slots."""
-        if (own := self.authority.get(f"{type}/{id}")) is not None:
-            return own
         element = slot.partition(":")[0].partition(".")[0]
+        own = self.authority.get(f"{type}/{id}.{element}") or self.authority.get(f"{type}/{id}")
+        if own is not None:
+            return own
         special = self.authority.get(f"{type}.{slot}") or self.authority.get(f"{type}.{element}") if slot else None
         return special or self.authority.get(type, "states")
 
     def rank(self, type: str, slot: str = "", id: str = "") -> str:
         """The rank of what this says: ``2026-11-20T08:30:00+08:00``, ``~2026...`` of a mention, ``-`` of none."""
         word = self.says(type, slot, id)
-        if not self.time or word == "names":
+        if not self.time or word in ("names", "fills"):
             return UNRANKED
         return f"~{self.time}" if word == "mentions" else self.time
 
@@ -74,7 +75,7 @@ def stamped(resource: Resource, statement: Statement) -> Resource:
     """A resource that is new to the store, with the ranks of its slots."""
     type, id = resource["resourceType"], resource["id"]
     base = statement.rank(type, id=id)
-    special = [name.partition(".")[2] for name in statement.authority if name.startswith(f"{type}.")]
+    special = any(name.startswith((f"{type}.", f"{type}/{id}.")) for name in statement.authority)
     cleared = statement.cleared.get(f"{type}/{id}", ())
     if statement.says(type, "link") == "withdraws":
         resource = {name: value for name, value in resource.items() if name != "link"}
@@ -127,10 +128,11 @@ class _Amendment:
     def _set(self, slot: str, members: Resource | None) -> None:
         """Give a slot a value, or None for none, if the message may."""
         rank = self.statement.rank(self.type, slot, self.message["id"])
+        fills = self.statement.says(self.type, slot, self.message["id"]) == "fills"
         blank = slot not in self.slots and slot not in self.ranks
         if slot in self.together and blank:
             blank = not any(other in self.slots for other in self.together)
-        if not blank and (self.only_blanks or not (self.outranks or _at_least(rank, self._rank(slot)))):
+        if not blank and (fills or self.only_blanks or not (self.outranks or _at_least(rank, self._rank(slot)))):
             return
         if slot in self.together:
             for other in self.together:
