@@ -15,13 +15,17 @@ UNTIMED = frozenset({"proposed", "cancelled", "waitlist"})
 
 
 def complete(resource: Resource, defaults: Mapping[str, Any]) -> list[str]:
-    """Fill required elements that are missing (``defaults.csv``); their names. Drops empty extensions and notes."""
+    """Fill required elements that are missing (``defaults.csv``); their names. Drops empty extensions, notes and links."""
     if "extension" in resource and not _prune(resource["extension"]):
         del resource["extension"]
     if "note" in resource:
         resource["note"] = [note for note in resource["note"] if "text" in note]
         if not resource["note"]:
             del resource["note"]
+    if "link" in resource:
+        resource["link"] = [link for link in resource["link"] if link.get("other")]
+        if not resource["link"]:
+            del resource["link"]
     if resource["resourceType"] == "Appointment":
         _appointment(resource)
     filled = []

@@ -32,9 +32,9 @@ class Statement:
 
     ``time``: when the event happened (FHIR dateTime). ``authority``: by ``Type/id``, type or ``Type.slot``, ``states``
     (the rule), ``mentions`` (an authority's word counts more), ``names`` (no rank: the order of arrival decides),
-    ``fills`` (only what is absent) or ``withdraws`` (what is given is removed). ``cleared``: elements deleted, by ``Type/id``. ``restores``: by type, the
-    events that this one cancels and the slots that become again what they were before. ``inherits``: the record that
-    another one takes over, by the ``Type/id`` of the other.
+    ``fills`` (only what is absent) or ``withdraws`` (what is given is removed). ``cleared``: elements deleted, by
+    ``Type/id``. ``restores``: by type, the events that this one cancels and the slots that become again what they were
+    before. ``inherits``: the record that another one takes over, by the ``Type/id`` of the other.
     """
 
     time: str = ""

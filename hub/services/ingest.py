@@ -119,7 +119,7 @@ class Ingest:
         return self._store.write(work)
 
     def _amended(self, tx: Transaction, resource: Resource, statement: Statement) -> Sequence[Resource]:
-        """What is to be stored for a resource of a message: nothing if nothing of it is new, or it and its followers."""
+        """What to store for a resource of a message: nothing if nothing of it is new, or it and its followers."""
         current = tx.read(resource["resourceType"], resource["id"])
         decode = self._databases.decode
         if "link" in resource:

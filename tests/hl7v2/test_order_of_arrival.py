@@ -316,6 +316,15 @@ def test_linked_records_are_unlinked_again(hospital: Hospital) -> None:
     assert "link" not in patients(hospital)["B"], "a link that is older than its end does not come back"
 
 
+@pytest.mark.parametrize("order", [("{p}-A", "{p}-B"), ("{p}-B", "{p}-A")])
+def test_a_merge_is_undone_by_an_unlink(hospital: Hospital, order: tuple[str, str]) -> None:
+    hospital.send(merge(hospital, "A40", 1, "{p}-A", "{p}-B"))
+    both = (f"PID|{number}||{name}^^^H1^MR" for number, name in enumerate(order, 1))
+    hospital.send(hospital.message("ADT^A37", 2, *both))
+    found = patients(hospital)
+    assert [("link" in found[name], found[name]["active"]) for name in "AB"] == [(False, True), (False, True)]
+
+
 def test_a_visit_moves_to_another_patient_with_what_hangs_on_it(hospital: Hospital) -> None:
     visit = f"PV1|1|I|W1^1{VISIT}"
     hospital.send(
