@@ -327,6 +327,18 @@ def bench_terminology(
     show_figures(terminology.measure(seconds, url=url, store=store, console=err), as_json)
 
 
+@bench_app.command("mpi")
+def bench_mpi(
+    residents: Annotated[int, typer.Option(help="How many people the index holds.", min=1000)] = 1_000_000,
+    seconds: Seconds = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Measure the master patient index: CPU time of a decision, durable registrations, memory, start."""
+    from hub.bench import mpi
+
+    show_figures(mpi.measure(residents, seconds, console=err), as_json)
+
+
 @bench_app.command("mllp")
 def bench_mllp(
     seconds: Seconds = 5.0,

@@ -131,7 +131,7 @@ class MemoryBlocks:
     def __init__(self, cache: FeatureCache, rules: Rules) -> None:
         self._cache = cache
         self._rules = rules
-        self._indexes = {name: Index() for name in NAMES}
+        self.indexes = {name: Index() for name in NAMES}
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Features).decode
         self.registrations = 0
@@ -145,7 +145,7 @@ class MemoryBlocks:
         seq, mark, indexes = snapshot.load(self._rules.version, NAMES)
         if mark != _mark(store, seq):
             seq, indexes = 0, {name: Index() for name in NAMES}
-        self._indexes, self._seq, self._kept = indexes, seq, (store, snapshot)
+        self.indexes, self._seq, self._kept = indexes, seq, (store, snapshot)
         self.registrations = len(indexes["Patient"].records)
         for version in _changes(store, seq) if seq else _all(store):
             if version.type in NAMES and not version.deleted:
@@ -159,12 +159,12 @@ class MemoryBlocks:
         """Write a snapshot, if there is anything new; nothing may be written to the store meanwhile."""
         if self._kept is not None and (seq := self._kept[0].last_seq()) != self._seq:
             store, snapshot = self._kept
-            snapshot.save(self._rules.version, seq, _mark(store, seq), self._indexes)
+            snapshot.save(self._rules.version, seq, _mark(store, seq), self.indexes)
 
     @property
     def patients(self) -> Index:
         """The features of Patients."""
-        return self._indexes["Patient"]
+        return self.indexes["Patient"]
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class MemoryBlocks:
         if resource["resourceType"] == "Patient":
             self._cache.compile(resource)
         elif found := list(keys_of(resource, self._rules)):
-            index, id = self._indexes[resource["resourceType"]], resource["id"].encode()
+            index, id = self.indexes[resource["resourceType"]], resource["id"].encode()
             own = keys.own_key(resource["id"])
             slot = next((slot for slot in index.find([own], MAX_BLOCK) if index.records[slot] == id), None)
             if slot is None:
@@ -218,7 +218,7 @@ class MemoryBlocks:
         return list(newest.values())
 
     def find(self, tx: Reader, type: str, wanted: Iterable[int]) -> list[Version]:
-        index = self._indexes[type]
+        index = self.indexes[type]
         ids = sorted(index.records[slot].decode() for slot in index.find(list(wanted), MAX_SHARED))
         versions = (tx.read(type, id) for id in ids[:MAX_SHARED])
         return [version for version in versions if version is not None and not version.deleted]

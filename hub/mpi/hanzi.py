@@ -35,6 +35,12 @@ def _readings() -> tuple[dict[str, str], dict[str, str]]:
     return anywhere, first
 
 
+@cache
+def common() -> str:
+    """The characters that have a reading, in the order of the table."""
+    return "".join(_readings()[0])
+
+
 @lru_cache(maxsize=65_536)
 def simplified(text: str) -> str:
     """The normal form of a name with simplified characters."""

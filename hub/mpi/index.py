@@ -67,6 +67,11 @@ class Index:
         if self._pending >= DELTA:
             self._settle()
 
+    def take(self, segment: Segment) -> None:
+        """Add keys in bulk; the slots are of records that were appended."""
+        with self._lock:
+            self._segments = (*self._segments, segment)
+
     def remove(self, slot: int) -> None:
         """Forget a record; its keys go with the next merge."""
         self.records[slot] = b""

@@ -169,19 +169,17 @@ class Linker:
         found = tx.find(Query(("Patient",), where, databases=POPULATION, limit=MAX_SHARED))
         return [self._databases.decode(row.version) for row in found]
 
-    def alike(self, tx: Reader, patient: Resource) -> list[Edge]:
-        """What connects a Patient, which need not be stored, to registrations that are; the strongest first."""
-        return Case(tx, self._known, patient).edges()
+    def weigh(self, tx: Reader, patient: Resource) -> tuple[list[Edge], list[Resource]]:
+        """What connects a Patient, which need not be stored, to registrations that are, the strongest first; and the
+        Persons that it belongs to by that."""
+        return self._weighed(Case(tx, self._known, patient))
 
     # --- the decision -------------------------------------------------------------------------------------------------
 
     def _link(self, tx: Transaction, case: Case, now: int, origin: str, *, anew: bool = False) -> list[Version]:
         for guard in sorted(set(_guards(case))):
             tx.guard(guard)
-        edges = case.edges()
-        current = case.person_of(case.me)
-        found = [current, *(case.person_of(edge.other) for edge in edges if edge.joins)]
-        pool = list({person["id"]: person for person in found if person is not None}.values())
+        edges, pool = self._weighed(case)
         members = {case.me, *(link for person in pool for link in golden.links(person))}
         tasks = case.tasks(members)
         if anew or self._contradicted(case, members, tasks):
@@ -189,6 +187,12 @@ class Linker:
         group = frozenset(members)
         versions = self._write(tx, case, [group], pool, edges, now, origin)
         return versions + self._ask(tx, case, group, edges, tasks, now, origin)
+
+    def _weighed(self, case: Case) -> tuple[list[Edge], list[Resource]]:
+        """What connects the Patient to others, and the Persons that it belongs to by that, its own included."""
+        edges = case.edges()
+        found = [case.person_of(case.me), *(case.person_of(edge.other) for edge in edges if edge.joins)]
+        return edges, list({person["id"]: person for person in found if person is not None}.values())
 
     def _contradicted(self, case: Case, members: set[str], tasks: list[Resource]) -> bool:
         """Whether these must not all be one person, or something was cut off from them before."""
