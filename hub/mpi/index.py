@@ -8,7 +8,7 @@ bytes. One thread writes; any number may look things up meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -79,9 +79,20 @@ class Index:
 
     def find(self, keys: Sequence[int], limit: int) -> set[int]:
         """The slots under any of the keys; a key with ``limit`` and more says nothing and is left out."""
-        found: set[int] = set()
-        for slots in self._under(keys, limit):
-            found.update(slots)
+        recent = [self._delta.get(key, ()) for key in keys]
+        sizes = list(map(len, recent))
+        spans = []
+        asked = np.array(keys, np.uint64)
+        for segment in self._segments:
+            start, stop = segment.keys.searchsorted(asked), segment.keys.searchsorted(asked, "right")
+            for place in (stop - start).nonzero()[0].tolist():
+                first, end = int(start[place]), int(stop[place])
+                sizes[place] += end - first
+                spans.append((place, segment.slots, first, end))
+        found = {slot for size, slots in zip(sizes, recent, strict=True) if size < limit for slot in slots}
+        for place, slots, first, end in spans:
+            if sizes[place] < limit:
+                found.update(slots[first:end].tolist())
         return found
 
     def size(self, key: int) -> int:
@@ -91,21 +102,6 @@ class Index:
             int(segment.keys.searchsorted(asked, "right")[0] - segment.keys.searchsorted(asked)[0])
             for segment in self._segments
         )
-
-    def _under(self, keys: Sequence[int], limit: int) -> Iterator[list[int]]:
-        asked = np.array(keys, np.uint64)
-        spans = []
-        for segment in self._segments:
-            start, stop = segment.keys.searchsorted(asked), segment.keys.searchsorted(asked, "right")
-            spans.append((segment.slots, start.tolist(), stop.tolist()))
-        for place, key in enumerate(keys):
-            recent = self._delta.get(key, ())
-            if len(recent) + sum(stop[place] - start[place] for _, start, stop in spans) < limit:
-                for slots, start, stop in spans:
-                    if start[place] < stop[place]:
-                        yield slots[start[place] : stop[place]].tolist()
-                if recent:
-                    yield list(recent)
 
     def pack(self) -> tuple[list[bytes], Segment]:
         """Records without the removed ones and all keys, as a snapshot holds them."""
