@@ -15,7 +15,7 @@ UNTIMED = frozenset({"proposed", "cancelled", "waitlist"})
 
 
 def complete(resource: Resource, defaults: Mapping[str, Any]) -> list[str]:
-    """Fill required elements that are missing (``defaults.csv``); their names. Drops empty extensions, notes and links."""
+    """Fill required elements that are missing (``defaults.csv``); their names. Empty extensions, notes, links go."""
     if "extension" in resource and not _prune(resource["extension"]):
         del resource["extension"]
     if "note" in resource:

@@ -54,12 +54,12 @@ class Hospital:
 
     def state(self) -> dict[str, Any]:
         """Every resource of the patient without what depends on the order of arrival."""
-        found: dict[str, Any] = {}
+        found: set[str] = set()
         for item in self._doors.inbox.list(limit=200):
             if item.data["control_id"].startswith(f"{self._number}-"):
                 assert item.state == "stored", item.data.get("reason")
-                found |= {reference: self.read(reference) for reference in item.data["references"]}
-        return {name: one for name, one in sorted(found.items()) if not name.startswith("Provenance/")}
+                found |= set(item.data["references"])
+        return {name: self.read(name) for name in sorted(found) if not name.startswith("Provenance/")}
 
     def read(self, reference: str) -> dict[str, Any]:
         version = self._doors.store.read(*reference.split("/"))
