@@ -36,6 +36,7 @@ from hub.services.carduse import CardUse
 from hub.services.check import Checks, FhirChecker
 from hub.services.codes import Codes
 from hub.services.compartment import Compartments
+from hub.services.deferred import Deferred
 from hub.services.demographics import Demographics
 from hub.services.doors import Doors
 from hub.services.endpoint import Caller
@@ -188,6 +189,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
             settings.data / "import-reports",
             settings.http.max_body_bytes,
         ),
+        deferred=Deferred(store, audit, clock, ids, settings.data / "async"),
         subscriptions=Subscriptions(
             store, databases, ingest, parser, Caller(settings.subscriptions.allowed_hosts), clock, fhir_base(settings)
         ),
@@ -263,6 +265,7 @@ def close(doors: Doors) -> None:
     doors.subscriptions.close()
     doors.exports.close()
     doors.imports.close()
+    doors.deferred.close()
     doors.imaging.close()
     doors.audit.close()
     doors.codes.flush()

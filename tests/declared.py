@@ -90,9 +90,14 @@ def questions(parameter: Parameter, values: list[Value]) -> Iterator[Question]:
 
 
 def _limits(code: str, day: str) -> Iterator[Question]:
-    edge, _ = temporal.interval(day, ZONE)
-    yield Question(code, f"ge{day}", lambda those: any(high > edge for one in those for _, high in dates(*one)))
-    yield Question(code, f"lt{day}", lambda those: any(low < edge for one in those for low, _ in dates(*one)))
+    start, end = temporal.interval(day, ZONE)
+
+    def from_day(those: list[Value]) -> bool:
+        """Some of it after the day, or all of it within (R4 3.1.1.4.7)."""
+        return any(high > end or (low >= start and high <= end) for one in those for low, high in dates(*one))
+
+    yield Question(code, f"ge{day}", from_day)
+    yield Question(code, f"lt{day}", lambda those: any(low < start for one in those for low, _ in dates(*one)))
 
 
 def _modified(code: str, text: str) -> Iterator[Question]:

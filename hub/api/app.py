@@ -22,6 +22,7 @@ from hub.api import (
 )
 from hub.api.bulk import Bulk
 from hub.api.bundles import Bundles
+from hub.api.deferred import Deferral
 from hub.api.dispatch import Dispatcher, Receive, Scope, Send
 from hub.api.exchange import Answer, Handler, Request, of_resource
 from hub.api.interactions import Interactions
@@ -44,6 +45,7 @@ class Fhir:
 
     handlers: dict[str, Handler]
     router: Router
+    defer: Callable[[Request], Answer | None]
 
     def perform(self, request: Request) -> Answer:
         """Answer one interaction. Raises HubError."""
@@ -52,7 +54,10 @@ class Fhir:
 
 def fhir(doors: Doors) -> Fhir:
     """Every interaction of the route table with what serves it."""
-    api = Fhir({}, Router(doors.definitions.resource_types))
+    handlers: dict[str, Handler] = {}
+    router = Router(doors.definitions.resource_types)
+    deferral = Deferral(doors, router, handlers)
+    api = Fhir(handlers, router, deferral)
     interactions = Interactions(doors)
     bulk = Bulk(doors)
     operations = Operations(doors, interactions, bulk)
@@ -65,7 +70,7 @@ def fhir(doors: Doors) -> Fhir:
             statements[request.root] = of_resource(200, resource)
         return Answer(200, statements[request.root].body)
 
-    api.handlers.update(interactions.table() | bulk.table())
+    api.handlers.update(interactions.table() | bulk.table() | deferral.table())
     api.handlers["transaction"] = Bundles(doors, api.router, api.perform).transaction
     api.handlers["operation"] = operations.operation
     api.handlers["capabilities"] = capabilities
@@ -98,7 +103,7 @@ def create(doors: Doors) -> App:
     mounts: dict[str, Any] = {
         name: Dispatcher(
             f"/{name}", scope, api.router, api.handlers, pool, doors.settings.http,
-            lambda: f"{start}-{next(numbers)}", on_loop,
+            lambda: f"{start}-{next(numbers)}", on_loop, api.defer,
         )
         for name, scope in BASES.items()
     }  # fmt: skip

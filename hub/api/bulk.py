@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -32,11 +33,11 @@ class Bulk:
         """Interaction -> handler."""
         return {
             "export_status": self.export_status,
-            "export_delete": lambda request: _cancelled(self._doors.exports, request),
-            "export_file": lambda request: _file(self._doors.exports, request),
+            "export_delete": lambda request: cancelled(self._doors.exports, request),
+            "export_file": lambda request: file(self._doors.exports, request),
             "import_status": self.import_status,
-            "import_delete": lambda request: _cancelled(self._doors.imports, request),
-            "import_file": lambda request: _file(self._doors.imports, request),
+            "import_delete": lambda request: cancelled(self._doors.imports, request),
+            "import_file": lambda request: file(self._doors.imports, request),
         }
 
     def export(self, request: Request) -> Answer:
@@ -53,8 +54,8 @@ class Bulk:
             level, owners, self._types(asked), next(iter(asked.get("_since", ())), ""), self._filters(asked),
             request.databases,
         )  # fmt: skip
-        id = self._doors.exports.begin(request.context, scope, _url(request))
-        return _accepted(request, "_export", id)
+        id = self._doors.exports.begin(request.context, scope, url(request))
+        return accepted(request, "_export", id)
 
     def _owners(self, request: Request, asked: dict[str, list[str]]) -> tuple[str, tuple[str, ...]]:
         route = request.route
@@ -92,21 +93,7 @@ class Bulk:
     def export_status(self, request: Request) -> Answer:
         """202 while it is under way; then the manifest, or what went wrong."""
         item = self._doors.exports.status(request.route.id)
-        if item.state != COMPLETE:
-            return _unfinished(item)
-        place = f"{request.root}/_export/{item.id}"
-        manifest: dict[str, Any] = {
-            "transactionTime": transaction_time(item),
-            "request": item.data["url"],
-            "requiresAccessToken": False,
-            "output": [
-                {"type": row["type"], "url": f"{place}/{row['name']}", "count": row["count"]}
-                for row in item.data["files"]
-            ],
-            "deleted": [],
-            "error": [],
-        }
-        return Answer(200, [json.encode(manifest)], media="application/json")
+        return manifest(request, "_export", item, item.data.get("files", ()), ())
 
     # --- import -------------------------------------------------------------------------------------------------------
 
@@ -127,8 +114,8 @@ class Bulk:
         ]
         if not 0 < len(inputs) <= MAX_INPUTS:
             raise HubError("required", f"$import needs 1 to {MAX_INPUTS} parameters input", "input")
-        id = self._doors.imports.begin(request.context, inputs, request.databases, _url(request))
-        return _accepted(request, "_import", id)
+        id = self._doors.imports.begin(request.context, inputs, request.databases, url(request))
+        return accepted(request, "_import", id)
 
     def _input(self, request: Request, parts: dict[str, Any]) -> Input:
         type, url = parameter(parts, "type") or "", parameter(parts, "url")
@@ -164,11 +151,31 @@ class Bulk:
         return Answer(200, [json.encode(manifest)], media="application/json")
 
 
-def _url(request: Request) -> str:
+def manifest(
+    request: Request, kind: str, item: Item, output: Sequence[dict[str, Any]], error: Sequence[dict[str, Any]]
+) -> Answer:
+    """The files of a complete job; 202 while it is under way. HubError("exception") when it failed."""
+    if item.state != COMPLETE:
+        return _unfinished(item)
+    place = f"{request.root}/{kind}/{item.id}"
+
+    def listed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"type": row["type"], "url": f"{place}/{row['name']}", "count": row["count"]} for row in rows]
+
+    made: dict[str, Any] = {
+        "transactionTime": transaction_time(item), "request": item.data["url"], "requiresAccessToken": False,
+        "output": listed(output), "deleted": [], "error": listed(error),
+    }  # fmt: skip
+    return Answer(200, [json.encode(made)], media="application/json")
+
+
+def url(request: Request) -> str:
+    """The address that was asked for, as a manifest names it."""
     return f"{request.root}/{request.path}" + (f"?{urlencode(request.pairs)}" if request.pairs else "")
 
 
-def _accepted(request: Request, kind: str, id: str) -> Answer:
+def accepted(request: Request, kind: str, id: str) -> Answer:
+    """202 with the status address of a job."""
     return Answer(202, headers=[(b"content-location", f"{request.root}/{kind}/{id}".encode())])
 
 
@@ -179,12 +186,12 @@ def _unfinished(item: Item) -> Answer:
     return Answer(202, headers=[(b"x-progress", item.state.encode()), (b"retry-after", b"1")])
 
 
-def _cancelled(jobs: Jobs, request: Request) -> Answer:
+def cancelled(jobs: Jobs, request: Request) -> Answer:
     """Cancel it, or have its files removed."""
     jobs.cancel(request.route.id)
     return Answer(202)
 
 
-def _file(jobs: Jobs, request: Request) -> Answer:
+def file(jobs: Jobs, request: Request) -> Answer:
     """One of its files."""
     return Answer(200, media=NDJSON, file=jobs.file(request.route.id, request.route.name))

@@ -57,6 +57,7 @@ class Dispatcher:
         settings: Http,
         new_id: Callable[[], str],
         on_loop: Callable[[Request], bool] = lambda request: False,
+        defer: Callable[[Request], Answer | None] = lambda request: None,
     ) -> None:
         self._prefix = prefix
         self._databases = databases
@@ -66,6 +67,7 @@ class Dispatcher:
         self._settings = settings
         self._new_id = new_id
         self._on_loop = on_loop
+        self._defer = defer
         self._roots: dict[tuple[str, int], str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +105,8 @@ class Dispatcher:
         return negotiate.accepted(accept)
 
     def _perform(self, request: Request) -> Answer:
-        answer = self._handlers[request.route.interaction](request)
+        answer = self._defer(request) if request.prefer.later else None
+        answer = answer or self._handlers[request.route.interaction](request)
         return exchange.rendered(answer, request.format, request.pretty)
 
     async def _request(

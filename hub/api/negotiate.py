@@ -31,6 +31,7 @@ class Prefer:
 
     returns: str = ""
     strict: bool = False
+    later: bool = False  # respond-async
 
 
 NO_PREFERENCE = Prefer()
@@ -107,6 +108,7 @@ def prefer(header: str) -> Prefer:
     return Prefer(
         returns if returns in ("minimal", "representation", "operationoutcome") else "",
         facts.get("handling") == "strict",
+        "respond-async" in facts,
     )
 
 

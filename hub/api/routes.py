@@ -21,6 +21,8 @@ ROUTES: dict[str, dict[str, str]] = {
     "_export/I/F": {"GET": "export_file"},
     "_import/I": {"GET": "import_status", "DELETE": "import_delete"},
     "_import/I/F": {"GET": "import_file"},
+    "_async/I": {"GET": "async_status", "DELETE": "async_delete"},
+    "_async/I/F": {"GET": "async_file"},
     "$": {"GET": "operation", "POST": "operation"},
     "T": {
         "GET": "search_type",
@@ -81,7 +83,7 @@ class Router:
                 facts["type"], part = self._type(segment), "T"
             elif place == 1:
                 facts["id"], part = self._id(segment), "I"
-            elif place == 2 and segments[0] in ("_export", "_import"):
+            elif place == 2 and segments[0] in ("_export", "_import", "_async"):
                 facts["name"], part = segment, "F"
             elif place == 2 and (segment == "*" or segment in self._types):
                 facts["name"], part = segment, "T"

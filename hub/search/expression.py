@@ -10,7 +10,7 @@ a few lines and every store gives the same answer. ``param`` is the search param
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -174,6 +174,26 @@ def either(parts: Iterable[Expression]) -> Expression:
     for part in parts:
         flat.extend(part.parts if isinstance(part, Or) else (part,))
     return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def guarded(where: Expression, access: Callable[[str], Expression]) -> Expression:
+    """``where`` with the access decision AND-ed for every resource that a chain or ``_has`` looks at on the way."""
+    match where:
+        case Chain(param, types, inner):
+            inner = guarded(inner, access)
+            decided: dict[Expression, list[str]] = {}
+            for type in types:
+                decided.setdefault(access(type), []).append(type)
+            return either(Chain(param, tuple(some), both(inner, rule)) for rule, some in decided.items())
+        case Reverse(type, param, inner):
+            return Reverse(type, param, both(guarded(inner, access), access(type)))
+        case Not(inner):
+            return Not(guarded(inner, access))
+        case And(parts):
+            return And(tuple(guarded(part, access) for part in parts))
+        case Or(parts):
+            return Or(tuple(guarded(part, access) for part in parts))
+    return where
 
 
 # --- a whole query ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hub.services.carduse import CardUse
     from hub.services.check import Checks
     from hub.services.codes import Codes
+    from hub.services.deferred import Deferred
     from hub.services.demographics import Demographics
     from hub.services.export import Exports
     from hub.services.films import Films
@@ -60,6 +61,7 @@ class Doors:
     query: QueryService
     exports: Exports
     imports: Imports
+    deferred: Deferred
     subscriptions: Subscriptions
     identity: Identity
     demographics: Demographics

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub.audit.record import Audit
 from hub.fhir import temporal
-from hub.search.expression import ALL, NONE, Expression, Query, both, either
+from hub.search.expression import ALL, NONE, Expression, Query, both, either, guarded
 from hub.search.parse import Parser
 from hub.services.compartment import NOT_RECORD, Compartments
 from hub.services.context import Context
@@ -112,7 +112,8 @@ class Exports(Jobs):
         """The resources of a type in ascending order of change; one may come again in another batch of owners."""
         data = item.data
         context = Context("fhir", data["actor"], purpose=data["purpose"])
-        where = both(self._narrowed(data, type), self._decide(context, (type,)))
+        narrowed = guarded(self._narrowed(data, type), lambda type: self._decide(context, (type,)))
+        where = both(narrowed, self._decide(context, (type,)))
         for part in self._parts(data, type):
             query = Query((type,), both(where, part), databases=tuple(data["databases"]), at=data["at"], limit=PAGE)
             after = None

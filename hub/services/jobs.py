@@ -43,7 +43,11 @@ class Jobs(ABC):
         self._wake = threading.Event()
         self._ending = False
         self._thread: threading.Thread | None = None
-        if store.item_counts(self.queue).get(ACCEPTED):
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on with what a restart interrupted."""
+        if self._store.item_counts(self.queue).get(ACCEPTED):
             self._start()
 
     @abstractmethod

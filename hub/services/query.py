@@ -16,7 +16,7 @@ from hub.databases import plan
 from hub.databases.router import DATABASES
 from hub.errors import HubError
 from hub.fhir import json
-from hub.search.expression import ALL, Expression, Ids, Query, both
+from hub.search.expression import ALL, Expression, Ids, Query, both, guarded
 from hub.search.parse import Parser, Search
 from hub.services.compartment import NOT_RECORD, Compartments
 from hub.services.context import Context
@@ -108,7 +108,7 @@ class QueryService:
             self._catch_up(search.query.types, pairs)
         query = replace(
             search.query,
-            where=both(search.query.where, within, self._decide(context, search.query.types)),
+            where=both(self._allowed(context, search.query.types, search.query.where), within),
             databases=tuple(databases),
             at=going_on.at if going_on else None,
             after=going_on.after if going_on else None,
@@ -232,7 +232,7 @@ class QueryService:
         self, context: Context, owner: str, id: str, type: str, pairs: Pairs, databases: Sequence[str]
     ) -> Query:
         narrowed = self._parser.parse((type,), pairs).query.where
-        where = both(self.compartments.within(owner, id, type), narrowed, self._decide(context, (type,)))
+        where = both(self.compartments.within(owner, id, type), self._allowed(context, (type,), narrowed))
         return Query((type,), where, databases=tuple(databases))
 
     def _referenced(
@@ -288,7 +288,7 @@ class QueryService:
         more than MAX_LASTN would have to be looked at.
         """
         search = self._parser.parse(("Observation",), [*pairs, ("_sort", "-date")], strict=True)
-        where = both(search.query.where, self._decide(context, ("Observation",)))
+        where = self._allowed(context, ("Observation",), search.query.where)
         query = replace(search.query, where=where, databases=tuple(databases), limit=MAX_LASTN + 1)
         found = self._store.find(query)
         if len(found) > MAX_LASTN:
@@ -378,6 +378,11 @@ class QueryService:
         named = [text for pair in pairs for text in pair]
         if any(one in types for one in TRAIL) or any(one in text for text in named for one in (*TRAIL, "*")):
             self._audit.expand()
+
+    def _allowed(self, context: Context, types: Sequence[str], where: Expression) -> Expression:
+        """The criteria with the access decision, also for whatever they look at on the way."""
+        through = guarded(where, lambda type: self._decide(context, (type,)))
+        return both(through, self._decide(context, types))
 
     def _visible(self, context: Context, version: Version, databases: Sequence[str]) -> bool:
         """Whether the base and the access decision let this context see the resource."""
