@@ -42,6 +42,7 @@ from hub.services.doors import Doors
 from hub.services.endpoint import Caller
 from hub.services.export import Exports
 from hub.services.films import Films
+from hub.services.fulltext import FullTextSearch
 from hub.services.healthcards import HealthCards, Limits
 from hub.services.identity import Identity
 from hub.services.imaging import Imaging
@@ -153,8 +154,10 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     limits = Limits(settings.healthcard.offline_seconds)
     cards = HealthCards(store, databases, linker, audit, carduse, card_codes, clock, ids, limits)
     compartments = Compartments(standard, parser)
+    full_text = FullTextSearch(store, settings.data / "fulltext.sqlite3") if store.local else None
+    asked = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology, full_text=full_text)
     query = QueryService(
-        store, parser, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
+        store, asked, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
     imaging = Imaging(store, Packs(settings.data / "images"), clock, ids, settings.region)
@@ -177,6 +180,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         transport=Transport(store, clock, ids),
         query=query,
+        full_text=full_text,
         exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),
         imports=Imports(
             store,
@@ -267,6 +271,8 @@ def close(doors: Doors) -> None:
     doors.imports.close()
     doors.deferred.close()
     doors.imaging.close()
+    if doors.full_text is not None:
+        doors.full_text.close()
     doors.audit.close()
     doors.codes.flush()
     doors.identity.close()

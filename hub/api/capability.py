@@ -9,7 +9,9 @@ from hub.api import negotiate
 from hub.api.operations import INSTANCE, SYSTEM, TYPE, Operation
 from hub.api.routes import ROUTES
 from hub.fhir import temporal
+from hub.search.parse import FULL_TEXT
 from hub.services.doors import Doors
+from hub.services.fulltext import UNSEARCHED
 
 Resource = dict[str, Any]
 
@@ -82,7 +84,10 @@ def _of(doors: Doors, type: str) -> list[tuple[str, Any]]:
 
 
 def _parameters(doors: Doors, type: str) -> list[Resource]:
-    return [{"name": code, "definition": one.url, "type": one.type} for code, one in _of(doors, type)]
+    offered = [{"name": code, "definition": one.url, "type": one.type} for code, one in _of(doors, type)]
+    if doors.full_text is not None and type not in ("Resource", *UNSEARCHED):
+        offered += [{"name": name, "type": "string"} for name in sorted(FULL_TEXT)]
+    return offered
 
 
 def _codes(level: str) -> list[str]:

@@ -67,8 +67,16 @@ class Search:
     issues: tuple[dict[str, Any], ...] = ()
 
 
+FullText = Callable[[Sequence[str], str, str], tuple[str, ...]]
+"""(types, ``_text`` or ``_content``, words) -> ids of the resources that hold the words."""
+FULL_TEXT: Final = frozenset({"_text", "_content"})
+
+
 class Parser:
-    """``limits`` are the settings' search section; ``clock`` (microseconds) dates ``ap``; ``zone`` is the server's."""
+    """``limits`` are the settings' search section; ``clock`` (microseconds) dates ``ap``; ``zone`` is the server's.
+
+    ``full_text`` answers ``_text`` and ``_content``; without it they are not offered.
+    """
 
     def __init__(
         self,
@@ -78,12 +86,14 @@ class Parser:
         terminology: Terminology | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         zone: tzinfo = UTC,
+        full_text: FullText | None = None,
     ) -> None:
         self._registry = registry
         self._limits = limits
         self._terminology = terminology
         self._clock = clock
         self._zone = zone
+        self._full_text = full_text
 
     def parse(self, types: Sequence[str], pairs: Sequence[Pair], strict: bool = False, base: str = "") -> Search:
         """The search of ``pairs`` (decoded names and values, in their order) over ``types`` (() is the whole system).
@@ -180,6 +190,8 @@ class Parser:
             return _ids(name, modifier, value)
         if code == "_list":
             return _listed(name, modifier, value)
+        if code in FULL_TEXT and self._full_text is not None and not modifier and not operator:
+            return Ids(self._full_text(types, code, value))
         parameter = self._registry.common(types).get(code)
         if parameter is None:
             return self._unknown(types, code)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hub.services.demographics import Demographics
     from hub.services.export import Exports
     from hub.services.films import Films
+    from hub.services.fulltext import FullTextSearch
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
     from hub.services.imaging import Imaging
@@ -59,6 +60,7 @@ class Doors:
     transport: Transport
     messages: Messages
     query: QueryService
+    full_text: FullTextSearch | None
     exports: Exports
     imports: Imports
     deferred: Deferred
