@@ -355,6 +355,35 @@ def bench_mllp(
     show_figures(hl7v2.report(seconds, connections, url=url, at=mllp, store=store, console=err), as_json)
 
 
+@bench_app.command("dicom")
+def bench_dicom(
+    url: Running = None,
+    dicom: Annotated[str | None, typer.Option(help="HOST:PORT of its DICOM listener, with --url.")] = None,
+    peer_dicom: Annotated[str, typer.Option(help="AE@HOST:PORT of another archive, measured in turns.")] = "",
+    peer_url: Annotated[str, typer.Option(help="DICOMweb base URL of that archive.")] = "",
+    instances: Annotated[int, typer.Option(help="CT images of 0.5 MB a measurement.", min=8)] = 500,
+    rounds: Annotated[int, typer.Option(help="Measurements of which the median counts.", min=1)] = 3,
+    store: StartedStore = None,
+    as_json: Json = False,
+) -> None:
+    """Measure storing, querying and retrieving images, beside another archive if one is named."""
+    from hub.bench import run
+
+    (report,) = (point.load() for point in entry_points(group="hub.bench", name="dicom"))
+    with run.target(url, None, dicom, store) as hub:
+        if hub.dicom is None:
+            raise HubError("parameter-value", "name the DICOM listener of the running hub: --dicom HOST:PORT")
+        base = "http://{}:{}/dicom-web".format(*hub.http)
+        found = report(hub.dicom, base, instances, rounds, peer_dicom, peer_url)
+    if as_json:
+        emit(found)
+        return
+    table = Table("figure", *found["figures"])
+    for name in found["figures"]["hub"]:
+        table.add_row(name, *(str(column.get(name, "")) for column in found["figures"].values()))
+    out.print(table)
+
+
 def show_figures(report: dict[str, Any], as_json: bool) -> None:
     """A report of ``hub bench`` as a table or as JSON."""
     if as_json:

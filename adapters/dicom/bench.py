@@ -1,4 +1,4 @@
-"""Load and latency of a DICOM archive, this hub or another: ``hub dicom bench``.
+"""Load and latency of a DICOM archive, this hub or another: ``hub bench dicom``.
 
 Clients are the hub's own upper layer (which costs less than what it measures) and, where it is installed, dcmtk's
 storescu as a modality would run it. Images are CT slices of 512 x 512 x 16 bit, 0.5 MB each.
@@ -11,11 +11,12 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.dicom import dataset, encode, find, part10, retrieve
@@ -24,6 +25,7 @@ from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VER
 from hub.errors import HubError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+STUDIES, STORESCU_INSTANCES = 200, 100
 STORESCU = Path("/usr/bin/storescu")
 """Not the program of that name on the path: pynetdicom installs one, too."""
 
@@ -102,13 +104,10 @@ def send(target: Target, files: Sequence[part10.File]) -> None:
 def store(target: Target, files: Sequence[part10.File], associations: int) -> float:
     """Instances a second, over so many associations at once."""
     shares = [files[n::associations] for n in range(associations)]
-    threads = [threading.Thread(target=send, args=(target, share)) for share in shares]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(files) / (time.perf_counter() - begin)
+    with ThreadPoolExecutor(associations) as pool:
+        begin = time.perf_counter()
+        list(pool.map(lambda share: send(target, share), shares))
+        return len(files) / (time.perf_counter() - begin)
 
 
 def store_by_storescu(target: Target, files: Sequence[part10.File]) -> float | None:
@@ -148,8 +147,8 @@ def query(target: Target, run: str) -> dict[str, float]:
     try:
         return {
             "echo_ms": median(20, lambda: _ask(echo, {"CommandField": dimse.C_ECHO}, None)),
-            "find_studies_ms": median(5, lambda: _find(association, "")),
-            "find_patient_ms": median(10, lambda: _find(association, f"B{run}-0")),
+            "find_studies_ms": median(5, lambda: _find(association, f"B{run}6-*")),
+            "find_patient_ms": median(10, lambda: _find(association, f"B{run}6-0")),
         }
     finally:
         echo.release()
@@ -214,29 +213,67 @@ def web(target: Target, study: str) -> dict[str, float]:
     try:
         json = "application/dicom+json"
         return {
-            "qido_studies_ms": median(5, lambda: fetch(f"{parts.path}/studies", json)),
+            "qido_studies_ms": median(5, lambda: fetch(f"{parts.path}/studies?limit={STUDIES}", json)),
             "metadata_series_ms": median(5, lambda: fetch(f"{series}/metadata", json)),
+            "rendered_ms": median(10, lambda: fetch(f"{series}/instances/{study}.0/rendered", "image/jpeg")),
             "wado_instance_ms": median(
-                10, lambda: fetch(f"{series}/instances/{study}.0", 'multipart/related; type="application/dicom"')
+                10,
+                lambda: fetch(
+                    f"{series}/instances/{study}.0", 'multipart/related; type="application/dicom"; transfer-syntax=*'
+                ),
             ),
         }
     finally:
         connection.close()
 
 
-def measure(target: Target, *, instances: int = 200, studies: int = 100, run: str = "") -> dict[str, float]:
+def report(
+    hub: tuple[str, int], url: str, instances: int, rounds: int, peer_dicom: str = "", peer_url: str = ""
+) -> dict[str, Any]:
+    """Entry point of the group ``hub.bench``: figures of the hub, of a peer, and how often the hub is better.
+
+    Both are measured in turns, so that what else the machine does meets both.
+    """
+    targets = {"hub": Target(*hub, "HUB", url)}
+    if peer_dicom:
+        targets["peer"] = target(peer_dicom, peer_url)
+    taken: dict[str, dict[str, list[float]]] = {name: {} for name in targets}
+    for turn in range(rounds):
+        for name, archive in targets.items():
+            for key, value in measure(archive, instances, f"{time.time_ns()}{turn}").items():
+                taken[name].setdefault(key, []).append(value)
+    figures = {
+        name: {key: round(statistics.median(values), 2) for key, values in found.items()}
+        for name, found in taken.items()
+    }
+    if "peer" in figures:
+        both = [(key, mine, figures["peer"][key]) for key, mine in figures["hub"].items() if key in figures["peer"]]
+        better = {key: mine / its if key.endswith("_per_s") else its / mine for key, mine, its in both if its and mine}
+        figures["times"] = {key: round(value, 2) for key, value in better.items()}
+    return {"figures": figures, "instances": instances, "rounds": rounds}
+
+
+def target(address: str, url: str = "") -> Target:
+    """``AE@host:port``. HubError("parameter-value")."""
+    title, _, place = address.rpartition("@")
+    host, _, port = place.rpartition(":")
+    if not (title and host and port.isdecimal()):
+        raise HubError("parameter-value", f"{address!r} is not of the form AE@HOST:PORT")
+    return Target(host, int(port), title, url)
+
+
+def measure(archive: Target, instances: int, run: str) -> dict[str, float]:
     """The figures of one archive. ``run`` makes the UIDs of this run its own."""
-    run = run or str(time.time_ns())
     figures: dict[str, float] = {}
     one, four = images(1, instances, run), images(4, instances // 4, f"{run}4")
-    figures["store_1_per_s"] = store(target, one, 1)
-    figures["store_4_per_s"] = store(target, four, 4)
-    by_storescu = store_by_storescu(target, images(1, min(instances, 100), f"{run}5"))
+    figures["store_1_per_s"] = store(archive, one, 1)
+    figures["store_4_per_s"] = store(archive, four, 4)
+    by_storescu = store_by_storescu(archive, images(1, min(instances, STORESCU_INSTANCES), f"{run}5"))
     if by_storescu is not None:
         figures["storescu_per_s"] = by_storescu
-    store(target, images(studies, 1, f"{run}6"), 1)
-    figures |= query(target, run)
-    figures["get_per_s"] = get(target, f"2.25.{run}.0")
-    if target.url:
-        figures |= web(target, f"2.25.{run}.0")
-    return {name: round(value, 2) for name, value in figures.items()}
+    store(archive, images(STUDIES, 1, f"{run}6"), 1)
+    figures |= query(archive, run)
+    figures["get_per_s"] = get(archive, f"2.25.{run}.0")
+    if archive.url:
+        figures |= web(archive, f"2.25.{run}.0")
+    return figures
