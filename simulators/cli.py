@@ -1,4 +1,4 @@
-"""``hub simulate``: hospitals of the fictional city of Xinhe as outside processes, over real wires only."""
+"""``hub simulate``: institutions of the fictional city of Xinhe as outside processes, over real wires only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from simulators import region, traffic
-from simulators import verify as truth
-from simulators.dialect import dialects
-from simulators.population import Resident
-from simulators.region import Arrival, Sending
+from simulators import record, region, scenario, traffic, truth
+from simulators import verify as comparison
+from simulators.clock import Clock
+from simulators.population import MEMBERS, household
+from simulators.record import Sending
+from simulators.scenario import Scenario
 
 app = typer.Typer(name="simulate", help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -22,10 +23,21 @@ MllpOption = Annotated[str, typer.Option("--mllp", metavar="HOST:PORT", help="ML
 DicomOption = Annotated[str, typer.Option("--dicom", metavar="HOST:PORT", help="DICOM target; left out when empty")]
 HttpOption = Annotated[str, typer.Option("--http", metavar="URL", help="FHIR base URL; left out when empty")]
 SeedOption = Annotated[int, typer.Option("--seed", help="the same seed gives the same messages, byte for byte")]
-PatientsOption = Annotated[int, typer.Option("--patients", min=1, max=1_000_000, help="how many residents there are")]
+HouseholdsOption = Annotated[
+    int, typer.Option("--households", min=1, max=100_000, help="how many households there are")
+]
+ScaleOption = Annotated[float, typer.Option("--scale", min=0.0001, max=4.0, help="size; 1 is a city of 3.1 million")]
 RecordOption = Annotated[Path | None, typer.Option("--record", help="write the log (JSON Lines) to this file")]
+OracleOption = Annotated[Path | None, typer.Option("--oracle", help="write the truth (JSON) to this file")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the manifest as JSON")]
 TitleOption = Annotated[str, typer.Option("--ae-title", help="called AE title")]
+SpeedOption = Annotated[float, typer.Option("--speed", min=0, help="virtual seconds a second; 0: as fast as possible")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="processes that make the messages")]
+FaultsOption = Annotated[bool, typer.Option("--faults", help="everything that can go wrong does (docs/simulators.md)")]
+DaysOption = Annotated[int, typer.Option("--days", min=1, max=366, help="how many days people come")]
+SurgeOption = Annotated[float, typer.Option("--surge", min=0, max=20, help="factor on the number of people who come")]
+LanesOption = Annotated[int, typer.Option("--lanes", min=1, max=64, help="institutions that send at the same time")]
+RegionOption = Annotated[str, typer.Option("--region", help="neijiang: the shape of that city, in a fictional one")]
 
 
 @app.command()
@@ -34,15 +46,15 @@ def demo(
     dicom: DicomOption = "",
     http: HttpOption = "",
     seed: SeedOption = 1,
-    patients: PatientsOption = 30,
+    households: HouseholdsOption = 12,
     record: RecordOption = None,
+    oracle: OracleOption = None,
     as_json: JsonOption = False,
     ae_title: TitleOption = "HUB",
 ) -> None:
     """Three hospitals send some days of visits of residents, of whom several visit all three."""
-    residents, arrivals = region.demo(seed, patients)
-    targets = _targets(mllp, dicom, http, ae_title)
-    _run("demo", seed, residents, arrivals, targets, record, as_json)
+    plan = Scenario("demo", seed, households=households)
+    _run(plan, scenario.log(plan), _targets(mllp, dicom, http, ae_title), record, oracle, as_json)
 
 
 @app.command()
@@ -50,55 +62,78 @@ def day(
     mllp: MllpOption = "",
     dicom: DicomOption = "",
     http: HttpOption = "",
+    region: RegionOption = "neijiang",
+    scale: ScaleOption = 0.01,
     seed: SeedOption = 1,
-    patients: PatientsOption = 200,
+    days: DaysOption = 1,
+    surge: SurgeOption = 1.0,
+    speed: SpeedOption = 0,
+    workers: WorkersOption = 1,
+    lanes: LanesOption = 4,
+    faults: FaultsOption = False,
     record: RecordOption = None,
+    oracle: OracleOption = None,
     as_json: JsonOption = False,
     ae_title: TitleOption = "HUB",
 ) -> None:
-    """One day of the region, as fast as possible. With --record alone the log is written and nothing is sent."""
-    residents, arrivals = region.day(seed, patients)
-    _run("day", seed, residents, arrivals, _targets(mllp, dicom, http, ae_title), record, as_json)
+    """One day of the region. With --record alone the log is written and nothing is sent."""
+    if region != "neijiang":
+        raise typer.BadParameter("there is one region: neijiang")
+    plan = Scenario("day", seed, scale, days=days, surge=surge, faulty=faults)
+    made = scenario.log(plan, workers)
+    _run(plan, made, _targets(mllp, dicom, http, ae_title), record, oracle, as_json, Clock(speed), lanes)
 
 
 @app.command()
 def hospital(
-    name: Annotated[str, typer.Argument(help="people, county or cloud")],
+    name: Annotated[str, typer.Argument(help="key of an institution, such as people, county or cloud")],
     mllp: MllpOption = "",
     dicom: DicomOption = "",
     http: HttpOption = "",
+    scale: ScaleOption = 0.002,
     seed: SeedOption = 1,
-    patients: PatientsOption = 30,
+    speed: SpeedOption = 0,
     record: RecordOption = None,
     as_json: JsonOption = False,
     ae_title: TitleOption = "HUB",
 ) -> None:
-    """One day of one hospital."""
-    if name not in dialects():
-        raise typer.BadParameter(f"there is no hospital {name!r}; there are {', '.join(dialects())}")
-    residents, arrivals = region.day(seed, patients, (name,))
-    _run(f"hospital {name}", seed, residents, arrivals, _targets(mllp, dicom, http, ae_title), record, as_json)
+    """One day of one institution of the region."""
+    known = region.institutions(scale)
+    if name not in known:
+        raise typer.BadParameter(f"there is no institution {name!r}; there are {', '.join(known)}")
+    plan = Scenario("day", seed, scale, only=(name,))
+    _run(plan, scenario.log(plan), _targets(mllp, dicom, http, ae_title), record, None, as_json, Clock(speed))
 
 
 @app.command()
 def verify(
     http: HttpOption,
+    oracle: Annotated[Path | None, typer.Option("--oracle", help="the truth that a run wrote")] = None,
+    name: Annotated[str, typer.Option("--scenario", help="without --oracle: demo or day, made again")] = "demo",
     seed: SeedOption = 1,
-    patients: PatientsOption = 30,
-    scenario: Annotated[str, typer.Option("--scenario", help="demo or day")] = "demo",
+    households: HouseholdsOption = 12,
+    scale: ScaleOption = 0.01,
+    days: DaysOption = 1,
+    faults: FaultsOption = False,
+    workers: WorkersOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a hub with the truth of a scenario that was sent to it; exit 1 when it differs."""
-    if scenario not in ("demo", "day"):
+    if name not in ("demo", "day"):
         raise typer.BadParameter("--scenario must be demo or day")
-    residents, arrivals = (region.demo if scenario == "demo" else region.day)(seed, patients)
+    if name == "demo":
+        plan = Scenario("demo", seed, households=households)
+    else:
+        plan = Scenario("day", seed, scale, days=days, faulty=faults)
     try:
-        findings = truth.verify(http, truth.truths(residents, region.sendings(seed, arrivals)))
-    except OSError as error:
+        expected = truth.read(oracle) if oracle else truth.of(scenario.log(plan, workers))
+        sites = [*region.demo().values(), *region.institutions(1.0).values()]
+        findings = comparison.verify(http, expected, sites)
+    except (OSError, ValueError) as error:
         typer.echo(f"simulate: {error}", err=True)
         raise typer.Exit(2) from None
     summary = findings.summary()
-    rows = [f"{name}: {row}" for name in ("missed", "wrong", "lost", "doubled") for row in summary[name]]
+    rows = [f"{kind}: {row}" for kind in ("missed", "wrong", "lost", "doubled") for row in summary[kind]]
     rows.append(f"{findings.residents} residents, {findings.facts} facts: {'exact' if findings.sound else 'differs'}")
     typer.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else "\n".join(rows))
     raise typer.Exit(0 if findings.sound else 1)
@@ -118,54 +153,54 @@ def _address(option: str, text: str) -> tuple[str, int] | None:
 
 
 def _run(
-    scenario: str,
-    seed: int,
-    residents: Sequence[Resident],
-    arrivals: Sequence[Arrival],
+    plan: Scenario,
+    log: Sequence[Sending],
     targets: traffic.Targets,
-    record: Path | None,
+    file: Path | None,
+    oracle: Path | None,
     as_json: bool,
+    clock: Clock | None = None,
+    lanes: int = 1,
 ) -> None:
-    log = list(region.sendings(seed, arrivals))
-    if record is not None:
-        record.write_text("".join(f"{sending.line()}\n" for sending in log), encoding="utf-8")
+    made = {"scenario": plan.name, "seed": plan.seed, "version": scenario.VERSION}
+    if file is not None:
+        record.write(file, log, **made)
+    if oracle is not None:
+        truth.of(log).write(oracle, **made)
     idle = targets.mllp is None and targets.dicom is None and targets.http is None
     try:
-        account = traffic.send(log, targets, _silent if idle else _progress)
+        account = traffic.send(log, targets, _silent if idle else _progress, None if idle else clock, lanes)
     except OSError as error:
         typer.echo(f"simulate: {error}", err=True)
         raise typer.Exit(2) from None
     manifest = {
-        "scenario": scenario,
-        "seed": seed,
-        "version": region.VERSION,
-        "digest": region.digest(log),
+        **made,
+        "digest": record.digest(log),
         "residents": len({sending.resident for sending in log} - {None}),
         **account.summary(),
-        "lookup": lookup(residents, log),
+        "lookup": lookup(plan, log),
     }
     typer.echo(json.dumps(manifest, ensure_ascii=False, indent=2) if as_json else _text(manifest))
     if manifest["refused"] and not as_json:
         raise typer.Exit(1)
 
 
-def lookup(residents: Sequence[Resident], log: Sequence[Sending]) -> dict[str, Any]:
-    """A resident worth looking up: the one whose messages came from the most hospitals, with card and numbers."""
+def lookup(plan: Scenario, log: Sequence[Sending]) -> dict[str, Any]:
+    """A resident worth looking up: the one whose messages came from the most institutions, with card and numbers."""
     places: dict[int, set[str]] = {}
     for sending in log:
-        if sending.resident is None:
-            continue
-        places.setdefault(sending.resident, set()).add(sending.hospital)
+        if sending.resident is not None:
+            places.setdefault(sending.resident, set()).add(sending.hospital)
     if not places:
         return {}
     index = min(places, key=lambda resident: (-len(places[resident]), resident))
-    resident = next(one for one in residents if one.index == index)
+    resident = household(plan.seed, index // MEMBERS)[index % MEMBERS]
     return {
         "name": resident.name,
         "identifier": resident.number,
         "card": resident.card,
         "birth_date": resident.born.isoformat(),
-        "hospitals": [dialects()[name].title for name in sorted(places[index])],
+        "hospitals": [plan.sites[name].title for name in sorted(places[index])],
     }
 
 
@@ -180,12 +215,14 @@ def _silent(done: int, total: int) -> None:
 
 def _text(manifest: dict[str, Any]) -> str:
     rows = [
-        f"{name:<28}{count['sent']:>6} sent{count['acknowledged']:>6} acknowledged"
+        f"{name:<28}{count['sent']:>6} sent{count['acknowledged']:>6} answered as expected"
         for name, count in manifest["kinds"].items()
     ]
+    rows += [f"fault {name:<22}{count:>6} times" for name, count in manifest["faults"].items()]
     rows += [f"{name:<28}{count:>6} not sent, no target" for name, count in manifest["left_out"].items()]
     rows += [
-        f"refused: {row['hospital']} {row['kind']} {row['control_id']}: {row['answer']}" for row in manifest["refused"]
+        f"not as expected: {row['hospital']} {row['kind']} {row['control_id']}: {row['answer']}"
+        for row in manifest["refused"]
     ]
     if found := manifest["lookup"]:
         rows.append(f"look up {found['name']} by card {found['card']} ({', '.join(found['hospitals'])})")

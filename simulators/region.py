@@ -1,141 +1,157 @@
-"""A scenario: which residents visit which hospitals, and every message that this makes, in the order of its time.
+"""The region: its institutions with departments, wards, beds, staff and devices, scaled by a factor.
 
-The messages depend on (scenario, seed, VERSION) only, byte for byte; ``digest`` of the log proves it.
+An institution depends on its kind and number only, and residents choose by rendezvous hashing, so adding an institution
+changes nothing for those who do not go there.
 """
 
 from __future__ import annotations
 
-import base64
-import datetime
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
-from simulators import fhir, images
-from simulators.dialect import dialects
-from simulators.hospital import Hospital, Visit
-from simulators.journey import Journey, journeys
-from simulators.population import Resident, people
-from simulators.streams import Stream
+from simulators.dialect import Dialect, dialects
+from simulators.population import city, table
+from simulators.streams import Stream, digest
 
-VERSION = "1"
-LOCAL = datetime.timezone(datetime.timedelta(hours=8))
-FIRST_DAY = datetime.datetime(2026, 11, 2, tzinfo=LOCAL)
-HOURS = ((8, 20), (9, 24), (10, 18), (11, 8), (13, 4), (14, 14), (15, 12), (16, 7), (19, 3), (22, 2))
-"""Hour of day and weight of arrivals (ours; two peaks as Chinese outpatient clinics have them)."""
-EVERYWHERE = 5
-"""Every fifth resident visits all hospitals."""
+OID = "2.999.1099"
+"""The arc 2.999 is for examples; below it the region, below that its institutions."""
+OURS = "https://region-hub.example/fhir"
+ORG_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
+DEMO = ("people", "county", "cloud")
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """One thing sent over ``link`` (mllp, dicom, http) under a control id (MSH-10, study UID, Bundle)."""
+class Device:
+    """A device: code, modality (DICOM), AE title."""
 
-    at: datetime.datetime
-    hospital: str
-    link: str
+    code: str
+    modality: str
+    ae_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Institution:
+    """An institution: ``code`` (22 characters, WS 218), ``facility`` (MSH-4), ``oid`` of its patient numbers.
+
+    ``doctors`` are (number, family name, given name); ``beds`` the number of beds, thirty a ward.
+    """
+
+    key: str
     kind: str
-    control_id: str
-    resident: int | None
-    number: str
-    body: bytes
+    title: str
+    english: str
+    county: str
+    class_code: str
+    level: str
+    code: str
+    facility: str
+    oid: str
+    dialect: Dialect
+    departments: tuple[str, ...]
+    doctors: tuple[tuple[str, str, str], ...]
+    beds: int
+    devices: tuple[Device, ...]
 
-    def line(self) -> str:
-        """The sending as one line of a log (JSON)."""
-        row = {
-            "at": self.at.isoformat(), "hospital": self.hospital, "link": self.link, "kind": self.kind,
-            "control_id": self.control_id, "resident": self.resident,
-            "sha256": hashlib.sha256(self.body).hexdigest(), "body": base64.b64encode(self.body).decode("ascii"),
-        }  # fmt: skip
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    @property
+    def authority(self) -> tuple[str, ...]:
+        """CX-4 of its patient numbers."""
+        return (self.facility, self.oid, "ISO") if self.dialect.patient_authority == "oid" else (self.facility,)
 
+    @property
+    def system(self) -> str:
+        """The FHIR system of the patient numbers: the authority's OID, else its namespace as a name of the hub's."""
+        if self.dialect.patient_authority == "oid":
+            return f"urn:oid:{self.oid}"
+        return f"{OURS}/authority/{self.facility}/{self.facility}"
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A resident begins a journey at a hospital."""
+    @property
+    def wards(self) -> tuple[str, ...]:
+        """Wards of thirty beds."""
+        return tuple(f"{self.departments[n % len(self.departments)]}{n + 1}病区" for n in range(self.beds // 30))
 
-    at: datetime.datetime
-    hospital: str
-    resident: Resident
-    journey: Journey
-
-
-def demo(seed: int, count: int = 30) -> tuple[list[Resident], list[Arrival]]:
-    """Residents of whom every fifth visits every hospital; the first one has an admission with images and one merge."""
-    residents = people(seed, count)
-    arrivals = [arrival for hospital in dialects() for arrival in _visits(seed, hospital, residents, days=3)]
-    table = journeys()
-    first = residents[0]
-    arrivals = [arrival for arrival in arrivals if arrival.resident is not first]
-    for hospital, journey, hours in (
-        ("people", "inpatient", 8),
-        ("county", "outpatient", 33),
-        ("cloud", "outpatient", 57),
-    ):
-        arrivals.append(
-            Arrival(FIRST_DAY + datetime.timedelta(hours=hours, minutes=12), hospital, first, table[journey])
-        )
-    late = FIRST_DAY + datetime.timedelta(days=4, hours=2)
-    arrivals.append(Arrival(late, "people", first, table["duplicate"]))
-    return residents, arrivals
+    def device(self, modality: str) -> Device | None:
+        """The device of a modality."""
+        return next((device for device in self.devices if device.modality == modality), None)
 
 
-def day(seed: int, count: int, hospitals: Sequence[str] = ()) -> tuple[list[Resident], list[Arrival]]:
-    """One day of the region: every resident's visits, at the hospitals named (all by default)."""
-    residents = people(seed, count)
-    names = hospitals or tuple(dialects())
-    return residents, [arrival for name in names for arrival in _visits(seed, name, residents, days=1)]
+@cache
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(files("simulators").joinpath("tables", "region.toml").read_text(encoding="utf-8"))
 
 
-def _visits(seed: int, hospital: str, residents: Sequence[Resident], days: int) -> Iterator[Arrival]:
-    table = [journey for journey in journeys().values() if journey.share]
-    for resident in residents:
-        stream = Stream(seed, "arrival", hospital, resident.index)
-        if resident.index % EVERYWHERE and not stream.chance(0.45):
-            continue
-        hour = stream.weighted([hour for hour, _ in HOURS], [float(weight) for _, weight in HOURS])
-        minutes = (stream.below(days) * 24 + hour) * 60 + stream.below(60)
-        journey = stream.weighted(table, [journey.share for journey in table])
-        yield Arrival(FIRST_DAY + datetime.timedelta(minutes=minutes), hospital, resident, journey)
+def inhabitants(scale: float) -> int:
+    """People of the region at a scale."""
+    return max(200, round(_tables()["inhabitants"] * scale))
 
 
-def sendings(seed: int, arrivals: Sequence[Arrival]) -> Iterator[Sending]:
-    """Everything that the arrivals make the hospitals send, in the order of time."""
-    hospitals = {name: Hospital(dialect, seed) for name, dialect in dialects().items()}
-    planned: list[tuple[datetime.datetime, str, int, str, Visit]] = []
-    for arrival in sorted(arrivals, key=lambda arrival: (arrival.at, arrival.hospital, arrival.resident.index)):
-        hospital = hospitals[arrival.hospital]
-        unknown = arrival.journey.name == "duplicate"
-        visit = hospital.visit(arrival.resident, arrival.journey.patient_class, arrival.at, unknown=unknown)
-        stream = Stream(seed, "journey", arrival.hospital, visit.id)
-        for at, kind in arrival.journey.plan(stream, arrival.at):
-            planned.append((at, arrival.hospital, hospital.visits, kind, visit))
-    planned.sort(key=lambda row: (row[0], row[1], row[2]))
-    for name in sorted({arrival.hospital for arrival in arrivals}):
-        control, body = fhir.registration(hospitals[name].dialect)
-        yield Sending(FIRST_DAY, name, "http", "FHIR:registration", control, None, "", body)
-    for at, name, _, kind, visit in planned:
-        yield from _send(hospitals[name], kind, visit, at)
+@cache
+def institutions(scale: float) -> dict[str, Institution]:
+    """Every institution of the region at a scale, by key: at least one of each kind."""
+    found: dict[str, Institution] = {}
+    for kind, row in _tables()["kind"].items():
+        for number in range(1, max(1, round(row["count"] * scale)) + 1):
+            institution = _institution(kind, number)
+            found[institution.key] = institution
+    return found
 
 
-def _send(hospital: Hospital, kind: str, visit: Visit, at: datetime.datetime) -> Iterator[Sending]:
-    """What a hospital sends for a step; nothing where it has no such link."""
-    name, index = hospital.dialect.key, visit.resident.index
-    if kind == "STORE":
-        if "dicom" in hospital.dialect.links:
-            control = images.study_uid(hospital, visit)
-            for body in images.study(hospital, visit, at):
-                yield Sending(at, name, "dicom", hospital.dialect.modality, control, index, visit.number, body)
-    elif kind.startswith("FHIR"):
-        if "http" in hospital.dialect.links:
-            control, body = fhir.visit_bundle(hospital, visit, at)
-            yield Sending(at, name, "http", kind, control, index, visit.number, body)
-    elif not (kind.endswith(":imaging") and "dicom" not in hospital.dialect.links):
-        control, body = hospital.build(kind, visit, at)
-        yield Sending(at, name, "mllp", kind, control, index, visit.number, body)
+@cache
+def demo() -> dict[str, Institution]:
+    """The three institutions of the demo."""
+    return {row["key"]: _institution(row["kind"], 1) for row in _tables()["named"]}
 
 
-def digest(log: Sequence[Sending]) -> str:
-    """SHA-256 of the log in hex."""
-    return hashlib.sha256("".join(f"{sending.line()}\n" for sending in log).encode("utf-8")).hexdigest()
+def _institution(kind: str, number: int) -> Institution:
+    row: dict[str, Any] = _tables()["kind"][kind]
+    own = next((one for one in _tables()["named"] if one["kind"] == kind), None) if number == 1 else None
+    ordinal = list(_tables()["kind"]).index(kind) * 1000 + number
+    counties = city()[1]
+    county = row.get("county") or counties[number % len(counties)].code
+    facts: dict[str, Any] = own or {
+        "key": f"{kind}{number}",
+        "title": row["title"].format(n=number, county=_county_name(county)),
+        "english": row["english"].format(n=number),
+        "county": county,
+        "dialect": row["dialects"][number % len(row["dialects"])],
+        "facility": f"XH{ordinal:04d}",
+    }
+    facility = facts["facility"]
+    return Institution(
+        key=facts["key"], kind=kind, title=facts["title"], english=facts["english"], county=facts["county"],
+        class_code=row["class"], level=row["level"], code=_code(ordinal, facts["county"], row["class"], kind),
+        facility=facility, oid=f"{OID}.{ordinal}", dialect=dialects()[facts["dialect"]],
+        departments=tuple(row["departments"]), doctors=_doctors(facility, len(row["departments"])), beds=row["beds"],
+        devices=tuple(Device(f"{facility}-{name}", name, f"{facility}_{name}") for name in row["devices"]),
+    )  # fmt: skip
+
+
+def _county_name(code: str) -> str:
+    return next(county.name for county in city()[1] if county.code == code)
+
+
+def _code(ordinal: int, county: str, class_code: str, kind: str) -> str:
+    """The 22 characters of WS 218: organisation code (GB 11714), area, economic type, class, management."""
+    first = f"YY{ordinal:06d}"
+    values = [int(letter, 36) for letter in first]
+    check = 11 - sum(value * weight for value, weight in zip(values, ORG_WEIGHTS, strict=True)) % 11
+    digit = {10: "X", 11: "0"}.get(check, str(check))
+    return f"{first}{digit}{county}11{class_code}{2 if kind == 'private' else 1}"
+
+
+def _doctors(facility: str, departments: int) -> tuple[tuple[str, str, str], ...]:
+    """Two doctors a department: number, family name, given name."""
+    names, given = table("surnames"), table("given")
+    found = []
+    for number in range(2 * departments):
+        stream = Stream(0, "doctor", facility, number)
+        surname = stream.weighted(names, [float(row["share"]) for row in names])["surname"]
+        found.append((f"D{number + 1:04d}", surname, stream.pick(given)["character"] + stream.pick(given)["character"]))
+    return tuple(found)
+
+
+def nearest(candidates: list[Institution], *who: object) -> Institution:
+    """The candidate that somebody prefers (rendezvous hashing)."""
+    return max(candidates, key=lambda one: digest(0, "prefers", one.key, *who))

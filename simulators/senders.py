@@ -1,13 +1,16 @@
-"""The three wires as a hospital's systems use them: MLLP, DIMSE (C-STORE), FHIR over HTTP.
+"""The three wires as a hospital's systems use them: MLLP, DIMSE (C-STORE), FHIR over HTTP; and as they misbehave.
 
 Each sender returns what the peer answered; a refusal is an answer, a broken wire is an OSError.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import socket
+import ssl
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -22,6 +25,7 @@ from simulators.images import SOP_CLASSES
 
 START, END = b"\x0b", b"\x1c\r"
 MAX_ANSWER = 1 << 20
+LORIS_BYTES = 12
 
 logging.getLogger("pynetdicom").setLevel(logging.ERROR)
 
@@ -29,10 +33,16 @@ logging.getLogger("pynetdicom").setLevel(logging.ERROR)
 class Mllp:
     """An MLLP client: one connection, one message at a time, each answered before the next (HL7 v2.5.1 appendix C)."""
 
-    def __init__(self, host: str, port: int, seconds: float = 30.0) -> None:
-        self._socket = socket.create_connection((host, port), timeout=seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, host: str, port: int, seconds: float = 60.0) -> None:
+        self._address = host, port
+        self._seconds = seconds
+        self._socket = self._connect()
         self._rest = b""
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(self._address, timeout=self._seconds)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
 
     def __enter__(self) -> Self:
         return self
@@ -42,9 +52,43 @@ class Mllp:
     ) -> None:
         self._socket.close()
 
-    def send(self, message: bytes) -> bytes:
-        """The acknowledgement of a message, without its frame. ConnectionError when the peer ends the connection."""
-        self._socket.sendall(START + message + END)
+    def again(self) -> None:
+        """Drop the connection and make a new one."""
+        self._socket.close()
+        self._socket, self._rest = self._connect(), b""
+
+    def send(self, message: bytes, how: str = "") -> bytes:
+        """The acknowledgement of a message, without its frame. ``how`` names what happens on the wire before it gets there.
+
+        ConnectionError when the peer ends the connection.
+        """
+        frame = START + message + END
+        half = len(frame) // 2
+        if how == "lost-ack":
+            self._socket.sendall(frame)
+            self.again()
+        elif how == "truncated":
+            self._socket.sendall(frame[:half])
+            self.again()
+        elif how == "half-frame":
+            self._socket.sendall(frame[:half])
+        elif how == "slow-loris":
+            self._loris(frame)
+        elif how == "bad-certificate":
+            self._handshake()
+        if how == "split":
+            for start in range(0, len(frame), max(1, len(frame) // 5)):
+                self._socket.sendall(frame[start : start + max(1, len(frame) // 5)])
+        else:
+            self._socket.sendall(frame)
+        return self._answer()
+
+    def send_glued(self, messages: Sequence[bytes]) -> list[bytes]:
+        """Several messages in one write; their acknowledgements in order."""
+        self._socket.sendall(b"".join(START + message + END for message in messages))
+        return [self._answer() for _ in messages]
+
+    def _answer(self) -> bytes:
         while (end := self._rest.find(END)) < 0:
             received = self._socket.recv(65536)
             if not received or len(self._rest) > MAX_ANSWER:
@@ -52,6 +96,19 @@ class Mllp:
             self._rest += received
         frame, self._rest = self._rest[:end], self._rest[end + len(END) :]
         return frame.rpartition(START)[2]
+
+    def _loris(self, frame: bytes) -> None:
+        """Another connection that sends a byte now and then, and is gone."""
+        with contextlib.suppress(OSError), self._connect() as slow:
+            for byte in frame[:LORIS_BYTES]:
+                slow.sendall(bytes((byte,)))
+                time.sleep(0.01)
+
+    def _handshake(self) -> None:
+        """Another connection that wants TLS and trusts nobody: it must come to nothing."""
+        context = ssl.create_default_context()
+        with contextlib.suppress(OSError), socket.create_connection(self._address, timeout=1.0) as plain:
+            context.wrap_socket(plain, server_hostname="nobody.example").close()
 
 
 def acknowledgement(answer: bytes) -> tuple[str, str]:
@@ -81,7 +138,7 @@ def store(host: str, port: int, calling: str, called: str, files: Sequence[bytes
 class Fhir:
     """A FHIR client that posts transaction Bundles to ``base``; an address without a path means its ``/fhir``."""
 
-    def __init__(self, base: str, seconds: float = 30.0) -> None:
+    def __init__(self, base: str, seconds: float = 60.0) -> None:
         self._client = httpx.Client(timeout=seconds, trust_env=False)
         self._base = base.rstrip("/") if urlsplit(base).path.strip("/") else f"{base.rstrip('/')}/fhir"
 

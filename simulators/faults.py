@@ -1,0 +1,2 @@
+def apply(seed, sent):
+    return sent
