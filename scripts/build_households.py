@@ -1,7 +1,7 @@
 """Fit the weights of households.csv (kind of household, age band of its head) to the shares of census.csv.
 
-Every kind and band is sampled, then the weights are raked (iterative proportional fitting) until ages, sexes and household
-sizes have the census shares.
+Every kind and band is sampled, then the weights are raked (iterative proportional fitting) until ages, sexes and
+household sizes have the census shares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Time in the region: when people come (hour, weekday, holiday, surge), and the virtual clock that paces what is sent."""
+"""Time in the region: when people come (hour, weekday, holiday, surge), and the virtual clock that paces what is
+sent."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ HOURS = (
     (0, 1), (2, 1), (5, 1), (7, 7), (8, 20), (9, 24), (10, 18), (11, 8), (12, 3), (13, 4), (14, 14), (15, 12), (16, 7),
     (17, 3), (19, 3), (20, 2), (22, 2),
 )  # fmt: skip
-"""Hour of day and weight of arrivals (ours; two peaks as Chinese outpatient clinics have them, 16 to 19 % in the busiest hour)."""
+"""Hour of day and weight of arrivals (ours; two peaks as Chinese outpatient clinics have them, 16 to 19 % in the
+busiest hour)."""
 NIGHT = ((0, 4), (2, 3), (5, 3), (8, 6), (11, 6), (14, 6), (17, 8), (19, 9), (21, 8), (23, 5))
 """The same for emergencies."""
 WEEKDAYS = (1.2, 1.12, 1.05, 1.02, 1.0, 0.72, 0.55)

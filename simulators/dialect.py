@@ -15,9 +15,11 @@ from simulators.hl7 import Separators
 class Dialect:
     """The habits of one product; the fields are those of ``dialects/<name>.toml``, sections joined.
 
-    ``patient_authority`` says how CX-4 names the assigning authority: ``oid`` (namespace, OID, ISO) or ``name`` (namespace);
+    ``patient_authority`` says how CX-4 names the assigning authority: ``oid`` (namespace, OID, ISO) or ``name``
+    (namespace);
     ``visit_authority`` whether PV1-19 has one. ``name`` of a patient is written as ``parts``, ``whole`` or ``both``;
-    ``address`` as ``parts`` or ``text``; ``phone`` ``first`` (XTN-1) or ``last`` (XTN-12); ``codes`` of laboratory items
+    ``address`` as ``parts`` or ``text``; ``phone`` ``first`` (XTN-1) or ``last`` (XTN-12); ``codes`` of laboratory
+    items
     ``local``, ``both`` or ``loinc``; ``order`` ORM (every order) or OML (OML^O21, OMI^O23).
     """
 

@@ -66,7 +66,8 @@ class Episode:
         if role == "other":
             resident = household(self.seed, self.resident.household + 1)[0]
         return begin(
-            self.seed, resident, site, self.letter if role == HERE else role[0], self.journey.patient_class, at, illness,
+            self.seed, resident, site, self.letter if role == HERE else role[0], self.journey.patient_class, at,
+            illness,
             known, registered, mother,
         )  # fmt: skip
 

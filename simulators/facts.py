@@ -69,7 +69,7 @@ def reference(resource: Resource, *path: str) -> str:
 
 
 def patient(resource: Resource, resolve: Resolve) -> tuple[Key, Resource]:
-    name = next(iter(resource.get("name", ())), {})
+    name: Resource = next(iter(resource.get("name", ())), {})
     text = name.get("text") or name.get("family", "") + "".join(name.get("given", ()))
     values = {"gender": resource.get("gender"), "active": resource.get("active", True), "name": text.replace("-", "")}
     phones = [one["value"] for one in resource.get("telecom", ()) if one.get("system") == "phone" and "value" in one]

@@ -32,7 +32,8 @@ ICD10 = "http://hl7.org/fhir/sid/icd-10"
 DISPLAYS = {"AMB": "ambulatory", "EMER": "emergency", "IMP": "inpatient encounter"}
 ARCS = {
     "Encounter": ".1", "MedicationRequest": ".2", "Observation": ".3", "Condition": ".4", "DocumentReference": ".5",
-    "Immunization": ".6", "EpisodeOfCare": ".7", "MedicationDispense": ".8", "ServiceRequest": ".9", "DiagnosticReport": ".10",
+    "Immunization": ".6", "EpisodeOfCare": ".7", "MedicationDispense": ".8", "ServiceRequest": ".9",
+    "DiagnosticReport": ".10",
     "Organization": ".20", "Location": ".21", "Practitioner": ".22", "PractitionerRole": ".23", "Device": ".24",
 }  # fmt: skip
 """Arcs under the institution's OID for numbers that are not patient numbers."""
@@ -51,7 +52,7 @@ def send(kind: str, visit: Visit, at: datetime.datetime) -> Sending:
 
 
 def _json(bundle: Resource) -> bytes:
-    text: str = Bundle(**bundle).json()
+    text: str = Bundle(**bundle).model_dump_json()
     return text.encode("utf-8")
 
 
@@ -111,7 +112,8 @@ class Place:
         period = {"start": stamp(visit.started)} | ({"end": stamp(visit.ended)} if visit.ended else {})
         return self.entry("Encounter", visit.id, {
             "status": "finished" if visit.ended else "in-progress",
-            "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code, "display": DISPLAYS[code]},
+            "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code,
+            "display": DISPLAYS[code]},
             "subject": self.subject,
             "participant": [{"individual": {"display": "".join(visit.doctor[1:])}}],
             "period": period,
@@ -155,7 +157,7 @@ class Place:
         """A MedicationRequest a drug."""
         row = self.visit.illness.row
         return [
-            self.entry("MedicationRequest", self.visit.order(f"M{place}"), {
+            self.entry("MedicationRequest", self.visit.order(f"P{place}"), {
                 "status": "active", "intent": "order", "medicationCodeableConcept": {"text": drug},
                 "subject": self.subject, "encounter": self.encounter, "authoredOn": stamp(self.at),
                 "requester": {"display": "".join(self.visit.doctor[1:])},
@@ -240,7 +242,8 @@ def _infectious(place: Place) -> list[Resource]:
 def _vaccination(place: Place) -> list[Resource]:
     draw = place.visit.stream("vaccine")
     shot = place.entry("Immunization", place.visit.order("I"), {
-        "status": "completed", "vaccineCode": {"text": draw.pick(("流感疫苗", "乙型肝炎疫苗", "百白破疫苗", "麻腮风疫苗"))},
+        "status": "completed", "vaccineCode": {"text": draw.pick(("流感疫苗", "乙型肝炎疫苗", "百白破疫苗",
+        "麻腮风疫苗"))},
         "patient": place.subject, "encounter": place.encounter, "occurrenceDateTime": stamp(place.at),
         "lotNumber": f"L{draw.below(100_000):05d}",
     })  # fmt: skip
@@ -276,6 +279,7 @@ CONTENTS: dict[str, Contents] = {
     "visit": _visit, "followup": _followup, "checkup": _checkup, "signup": _signup, "infectious": _infectious,
     "vaccination": _vaccination, "circulation": _circulation, "opinion": _opinion,
     "document": lambda place: [
-        place.patient(), place.visited(), place.document("W", "电子病历文书", f"{place.visit.illness.row['title']}，病程记录。"),
+        place.patient(), place.visited(), place.document("W", "电子病历文书",
+        f"{place.visit.illness.row['title']}，病程记录。"),
     ],
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """The health of residents: chronic illnesses by age, laboratory values that follow them, drugs that follow the values.
 
-Everything is drawn from the resident's own streams, so a value of next year continues the trend of this year whoever measures.
+Everything is drawn from the resident's own streams, so a value of next year continues the trend of this year whoever
+measures.
 """
 
 from __future__ import annotations

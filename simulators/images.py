@@ -30,7 +30,8 @@ from simulators.visit import Visit
 SIDE = 64
 SLICES = {"CT": 3, "MR": 3, "US": 1, "DX": 1}
 SOP_CLASSES = {
-    "CT": CTImageStorage, "DX": DigitalXRayImageStorageForPresentation, "MR": MRImageStorage, "US": UltrasoundImageStorage,
+    "CT": CTImageStorage, "DX": DigitalXRayImageStorageForPresentation, "MR": MRImageStorage, "US":
+    UltrasoundImageStorage,
 }  # fmt: skip
 
 
@@ -75,7 +76,14 @@ def study(visit: Visit, at: datetime.datetime, series: int = 1) -> list[Sending]
         when = at + datetime.timedelta(milliseconds=number)
         found.append(
             Sending(
-                when, visit.site.key, "dicom", name, uid_, visit.resident.index, _file(dataset), facts=(said, person)
+                when,
+                visit.site.key,
+                "dicom",
+                name,
+                uid_,
+                visit.resident.index,
+                _file(dataset, f"{visit.site.facility}_{name}"),
+                facts=(said, person),
             )
         )
     return found
@@ -224,13 +232,14 @@ def _dx(dataset: Dataset, visit: Visit, number: int) -> None:
 MODULES: dict[str, Any] = {"CT": _ct, "MR": _mr, "US": _us, "DX": _dx}
 
 
-def _file(dataset: Dataset) -> bytes:
+def _file(dataset: Dataset, title: str) -> bytes:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = uid(0, "implementation")
     meta.ImplementationVersionName = "REGION_SIM_2"
+    meta.SourceApplicationEntityTitle = title
     dataset.file_meta = meta
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)

@@ -35,7 +35,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """A named journey: patient class (HL7 table 0004), weight, whom it fits, the kinds of institutions by role, steps."""
+    """A named journey: patient class (HL7 table 0004), weight, whom it fits, the kinds of institutions by role,
+    steps."""
 
     name: str
     patient_class: str
@@ -90,7 +91,8 @@ def _parse(name: str, text: str) -> Journey:
         if target not in steps:
             raise ValueError(f"the journey {name} leads to {target}, which it does not have")
     return Journey(
-        name, data["class"], data["share"], data["course"], tuple(data.get("codes", ())), data.get("registered", "known"),
+        name, data["class"], data["share"], data["course"], tuple(data.get("codes", ())), data.get("registered",
+        "known"),
         data.get("sex", ""), (data.get("ages", (0, 150))[0], data.get("ages", (0, 150))[1]),
         {role: tuple(data[role]) for role in ROLES if role in data}, data["start"], steps,
     )  # fmt: skip

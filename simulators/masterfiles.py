@@ -1,4 +1,5 @@
-"""Master files: institutions, departments, wards, beds, staff and devices, as FHIR Bundles and as MFN^M02 and MFN^M05."""
+"""Master files: institutions, departments, wards, beds, staff and devices, as FHIR Bundles and as MFN^M02 and
+MFN^M05."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def sendings(sites: Iterable[Institution], at: datetime.datetime, whole: bool) -
 
 def _bundle(site: Institution, at: datetime.datetime, name: str, entries: list[Resource]) -> Sending:
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-    text: str = Bundle(**bundle).json()
+    text: str = Bundle(**bundle).model_dump_json()
     facts = tuple(
         Fact(kind, (site.facility, resource["identifier"][0]["value"]), at, {})
         for resource in (entry["resource"] for entry in entries)
@@ -83,7 +84,8 @@ def _places(site: Institution) -> Iterator[Resource]:
         yield _location(site, f"{site.facility}-W{number:02d}", f"{site.title}{name}", "wa")
     for device in site.devices:
         yield _entry(site, "Device", device.code, {
-            "status": "active", "type": {"coding": [{"system": "http://dicom.nema.org/resources/ontology/DCM", "code": device.modality}]},
+            "status": "active", "type": {"coding": [{"system": "http://dicom.nema.org/resources/ontology/DCM",
+            "code": device.modality}]},
             "deviceName": [{"name": device.ae_title, "type": "user-friendly-name"}],
         })  # fmt: skip
 
@@ -117,7 +119,8 @@ def _staff(site: Institution, at: datetime.datetime) -> Sending:
         code = (key, "", site.facility)
         segments += [
             dialect.separators.segment("MFE", {1: "MAD", 2: control[:10] + doctor[0], 3: when, 4: code, 5: "CE"}),
-            dialect.separators.segment("STF", {1: code, 2: (key, "", "", site.facility, "EI"), 3: (doctor[1], doctor[2]), 7: "A"}),
+            dialect.separators.segment("STF", {1: code, 2: (key, "", "", site.facility, "EI"), 3: (doctor[1],
+            doctor[2]), 7: "A"}),
         ]  # fmt: skip
     body = message(segments, dialect.charset)
     return Sending(at, site.key, "mllp", "MFN^M02", control, None, body)

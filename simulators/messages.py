@@ -6,16 +6,19 @@ import base64
 import datetime
 from collections.abc import Callable
 
+from simulators.hl7 import Value
 from simulators.record import Sending
 from simulators.segments import Scribe, moment
 from simulators.streams import Stream
 from simulators.visit import Visit
 
 Build = Callable[[Visit, datetime.datetime, str], Sending]
-CHARGES = {"register": ("GHF", "挂号费", 12), "lab": ("JYF", "检验费", 85), "imaging": ("JCF", "检查费", 180), "drug": ("XYF", "西药费", 64)}  # fmt: skip
+CHARGES = {"register": ("GHF", "挂号费", 12), "lab": ("JYF", "检验费", 85), "imaging": ("JCF", "检查费", 180),
+"drug": ("XYF", "西药费", 64)}  # fmt: skip
 """Detail of a charge -> local code, title, yuan (ours)."""
 DOCUMENTS = {
-    "summary": ("DS", "出院小结"), "note": ("HP", "入院记录"), "operation": ("OP", "手术记录"), "birth": ("PN", "分娩记录"),
+    "summary": ("DS", "出院小结"), "note": ("HP", "入院记录"), "operation": ("OP", "手术记录"), "birth": ("PN",
+    "分娩记录"),
     "consult": ("CN", "门诊病历"),
 }  # fmt: skip
 """Detail of a document -> HL7 table 0270, title."""
@@ -50,7 +53,7 @@ def adt(trigger: str) -> Build:
         if trigger in ("A28", "A31"):
             segments[2] = scribe.segment("PV1", {1: "1", 2: "N"})
             facts = [scribe.person()]
-        if trigger == "A03":
+        if trigger == "A03" and "http" not in scribe.dialect.links:
             segments.append(_diagnosis(scribe))
             facts.append(scribe.fact("Condition", visit.id, visit.illness.code))
         if scribe.dialect.zsegment and trigger != "A11":
@@ -107,7 +110,7 @@ def charge(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
     scribe = Scribe(visit, at)
     code, title, yuan = CHARGES[detail]
     number = visit.order(f"C{code}")
-    fields = {
+    fields: dict[int, Value] = {
         1: "1", 2: number, 4: scribe.time(), 5: scribe.time(), 6: "CG", 7: (code, title, "L"), 10: "1",
         11: ((str(yuan), "CNY"),), 20: visit.doctor,
     }  # fmt: skip
@@ -153,7 +156,8 @@ def referral(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
             1: ("A", "accepted", "HL70283"), 2: ("R", "routine", "HL70280"), 6: (number, scribe.site.facility),
             7: scribe.time(), 10: (row["code"], row["title"], "I10"),
         }),
-        scribe.segment("PRD", {1: ("RP", "referring provider", "HL70286"), 2: (visit.doctor[1], visit.doctor[2]), 7: (visit.doctor[0], "", "L")}),
+        scribe.segment("PRD", {1: ("RP", "referring provider", "HL70286"), 2: (visit.doctor[1], visit.doctor[2]),
+        7: (visit.doctor[0], "", "L")}),
         scribe.patient(),
     ]  # fmt: skip
     facts = [scribe.person(), scribe.fact("ServiceRequest", number, status="active")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import zlib
 
 from simulators.health import flag, panels_for
 from simulators.hl7 import Value
@@ -12,10 +13,14 @@ from simulators.segments import Scribe
 from simulators.visit import Visit
 
 FINDINGS = {
-    "CHEST": "双肺纹理清晰，未见明显实变影。", "HEAD": "脑实质未见异常密度影，中线结构居中。", "ABDOMEN": "肝脾形态大小正常，未见占位。",
-    "LSPINE": "腰椎生理曲度变直，L4/5椎间盘轻度膨出。", "HAND": "桡骨远端骨质连续性中断，对位尚可。", "NECK": "甲状腺形态大小正常。",
+    "CHEST": "双肺纹理清晰，未见明显实变影。", "HEAD": "脑实质未见异常密度影，中线结构居中。", "ABDOMEN":
+    "肝脾形态大小正常，未见占位。",
+    "LSPINE": "腰椎生理曲度变直，L4/5椎间盘轻度膨出。", "HAND": "桡骨远端骨质连续性中断，对位尚可。", "NECK":
+    "甲状腺形态大小正常。",
 }  # fmt: skip
 """Body part -> the words of a report (ours)."""
+USUAL = "对乙酰氨基酚片 0.5 g"
+"""What is prescribed when nothing suits."""
 REPORT = {"P": "preliminary", "F": "final", "C": "corrected"}
 
 
@@ -52,7 +57,8 @@ def order(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
 
 
 def result(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
-    """ORU^R01: the laboratory's values or the radiologist's words; ``lab-P`` preliminary, ``lab-F`` final, ``lab-C``."""
+    """ORU^R01: the laboratory's values or the radiologist's words; ``lab-P`` preliminary, ``lab-F`` final,
+    ``lab-C``."""
     what, _, state = detail.partition("-")
     state = state or "F"
     scribe = Scribe(visit, at)
@@ -104,41 +110,51 @@ def _values(scribe: Scribe, number: str, state: str, segments: list[str], facts:
             )
 
 
+def _drug(scribe: Scribe, control: str, number: str, drug: str) -> list[str]:
+    """ORC, RXE and RXR of one drug."""
+    tablet: Value = ("{tbl}", "片", "UCUM")
+    placer: Value = (number, scribe.site.facility)
+    return [
+        scribe.segment("ORC", {1: control, 2: placer, 9: scribe.time(), 12: scribe.visit.doctor}),
+        scribe.segment("RXE", {
+            1: ("1", "QD"), 2: (_local(drug), drug, "L"), 3: "1", 5: tablet, 10: "14", 11: tablet,
+        }),
+        scribe.segment("RXR", {1: ("PO", "口服", "HL70162")}),
+    ]  # fmt: skip
+
+
+def _local(drug: str) -> str:
+    """A local code of a drug (ours)."""
+    return f"YP{zlib.crc32(drug.encode()) % 10_000:04d}"
+
+
 def prescribe(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
     """RDE^O11: the prescription, one order a drug."""
     scribe = Scribe(visit, at)
     segments, facts = [scribe.patient(), scribe.visited()], scribe.facts()
-    for place, drug in enumerate(visit.drugs() or ["对乙酰氨基酚片 0.5 g"], 1):
+    for place, drug in enumerate(visit.drugs() or [USUAL], 1):
         number = visit.order(f"M{place}")
-        segments += [
-            scribe.segment("ORC", {1: "NW", 2: (number, scribe.site.facility), 9: scribe.time(), 12: visit.doctor}),
-            scribe.segment("RXE", {
-                1: ("1", "QD"), 2: (f"YP{len(drug):02d}", drug, "L"), 3: "1", 5: ("{tbl}", "片", "UCUM"), 10: "14",
-                11: ("{tbl}", "片", "UCUM"),
-            }),
-            scribe.segment("RXR", {1: ("PO", "口服", "HL70162")}),
-        ]  # fmt: skip
+        segments += _drug(scribe, "NW", number, drug)
         facts.append(scribe.fact("MedicationRequest", number, status="active", drug=drug))
-    return scribe.sending("RDE^O11", segments, facts, detail)
+    return scribe.sending("RDE^O11", segments, facts)
 
 
 def dispense(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
     """RDS^O13: the drugs handed over."""
     scribe = Scribe(visit, at)
     segments, facts = [scribe.patient(), scribe.visited()], scribe.facts()
-    for place, drug in enumerate(visit.drugs() or ["对乙酰氨基酚片 0.5 g"], 1):
+    for place, drug in enumerate(visit.drugs() or [USUAL], 1):
         number = visit.order(f"M{place}")
+        segments += _drug(scribe, "RE", number, drug)
         segments += [
-            scribe.segment("ORC", {1: "RE", 2: (number, scribe.site.facility), 9: scribe.time(), 12: visit.doctor}),
             scribe.segment("RXD", {
-                1: "1", 2: (f"YP{len(drug):02d}", drug, "L"), 3: scribe.time(), 4: "14", 5: ("{tbl}", "片", "UCUM"),
-                7: number,
+                1: "1", 2: (_local(drug), drug, "L"), 3: scribe.time(), 4: "14", 5: ("{tbl}", "片", "UCUM"), 7: number,
             }),
             scribe.segment("RXR", {1: ("PO", "口服", "HL70162")}),
         ]  # fmt: skip
-        facts.append(scribe.fact("MedicationRequest", number, status="active"))
+        facts.append(scribe.fact("MedicationRequest", number, status="active", drug=drug))
         facts.append(scribe.fact("MedicationDispense", number, quantity="14"))
-    return scribe.sending("RDS^O13", segments, facts, detail)
+    return scribe.sending("RDS^O13", segments, facts)
 
 
 BUILDERS: dict[str, Build] = {"ORDER": order, "ORU^R01": result, "RDE^O11": prescribe, "RDS^O13": dispense}

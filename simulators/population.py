@@ -1,7 +1,8 @@
 """The seeded population of the fictional city of Xinhe: households of residents who do not contradict themselves.
 
 ID number, birth date, sex, age, household, address and telephone agree in every resident; the numbers lie under the
-area prefix 10, which GB/T 2260 does not assign. A household depends on (seed, its number) only, so it is the same however
+area prefix 10, which GB/T 2260 does not assign. A household depends on (seed, its number) only, so it is the same
+however
 many are made. Ages, sexes, household sizes and insurance follow ``tables/census.csv``.
 """
 
@@ -54,7 +55,8 @@ class County:
 class Resident:
     """One resident. ``sex`` is male or female, ``role`` the place in the household, ``card`` the card index.
 
-    ``number`` is the resident ID number (GB 11643), or for a foreigner (``nationality`` other than CHN) the number of the
+    ``number`` is the resident ID number (GB 11643), or for a foreigner (``nationality`` other than CHN) the number
+    of the
     permanent residence card, which has the same form and check digit. ``guardian`` is the index of the adult who
     answers for a minor, ``insurance`` the class (01 employees, 02 residents), ``twin`` marks a twin.
     """
@@ -265,12 +267,14 @@ def _born(household: int, place: int, age: int) -> datetime.date:
 
 
 def _order(household: int, place: int, twin: bool) -> int:
-    """The order code of a member, below 500. A twin has a slot of its own: it shares the birthday of the place before."""
+    """The order code of a member, below 500. A twin has a slot of its own: it shares the birthday of the place
+    before."""
     return household // 365 % BLOCKS * SLOTS + (place + 4 if twin else place)
 
 
 def _area(county: str, household: int) -> str:
-    """Where the number was issued: the county; of many households, also one of the other prefectures of the province."""
+    """Where the number was issued: the county; of many households, also one of the other prefectures of the
+    province."""
     return f"{int(county) - 100 * (household // (365 * BLOCKS)):06d}"
 
 

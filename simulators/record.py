@@ -22,7 +22,8 @@ LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 class Fact:
     """What a message says that a hub must know afterwards: a resource by its business key, and values of it.
 
-    ``key`` is (facility, number...), ``at`` the time of the event; a value None means that it must not be there (any more).
+    ``key`` is (facility, number...), ``at`` the time of the event; a value None means that it must not be there (any
+    more).
     """
 
     type: str
@@ -36,7 +37,8 @@ class Sending:
     """One thing sent over ``link`` (mllp, dicom, http) at the virtual time ``at``, under a control id.
 
     ``control_id`` is MSH-10, the Study Instance UID or the Bundle's id. ``how`` says how the wire misbehaves (a row of
-    faults.csv), ``expect`` what the peer must answer: ``accept``, ``refuse`` or ``none``. ``facts`` is what it truly says.
+    faults.csv), ``expect`` what the peer must answer: ``accept``, ``refuse`` or ``none``. ``facts`` is what it truly
+    says.
     """
 
     at: datetime.datetime

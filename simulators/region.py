@@ -84,7 +84,7 @@ def _tables() -> dict[str, Any]:
 
 def inhabitants(scale: float) -> int:
     """People of the region at a scale."""
-    return max(200, round(_tables()["inhabitants"] * scale))
+    return max(200, round(float(_tables()["inhabitants"]) * scale))
 
 
 @cache

@@ -1,6 +1,7 @@
 """A scenario: who goes where when, and everything that this makes the region send, in the order of its time.
 
-The log depends on (scenario, seed, VERSION) only, byte for byte, on any machine and with any number of workers: a block of
+The log depends on (scenario, seed, VERSION) only, byte for byte, on any machine and with any number of workers: a
+block of
 households is planned without knowing the others.
 """
 
@@ -37,7 +38,8 @@ EVERYWHERE = 5
 class Scenario:
     """What is simulated: ``name`` demo or day; ``scale`` of the region; ``households`` 0 means as the scale has them.
 
-    ``only`` names the institutions that are simulated (all when empty); ``faulty`` lets everything go wrong that faults.csv has.
+    ``only`` names the institutions that are simulated (all when empty); ``faulty`` lets everything go wrong that
+    faults.csv has.
     """
 
     name: str

@@ -58,7 +58,8 @@ class Mllp:
         self._socket, self._rest = self._connect(), b""
 
     def send(self, message: bytes, how: str = "") -> bytes:
-        """The acknowledgement of a message, without its frame. ``how`` names what happens on the wire before it gets there.
+        """The acknowledgement of a message, without its frame. ``how`` names what happens on the wire before it gets
+        there.
 
         ConnectionError when the peer ends the connection.
         """
@@ -120,16 +121,20 @@ def acknowledgement(answer: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def store(host: str, port: int, calling: str, called: str, files: Sequence[bytes]) -> list[int]:
-    """C-STORE each file (PS3.10) over one association (PS3.4 B.2); the DIMSE statuses, 0xFFFF where there was none."""
-    entity = AE(ae_title=calling)
+def store(host: str, port: int, called: str, files: Sequence[bytes]) -> list[int]:
+    """C-STORE each file (PS3.10) over one association (PS3.4 B.2); the DIMSE statuses, 0xFFFF where there was none.
+
+    The calling AE title is the one that the first file names as its source (0002,0016).
+    """
+    datasets = [dcmread(io.BytesIO(file)) for file in files]
+    entity = AE(ae_title=str(datasets[0].file_meta.get("SourceApplicationEntityTitle", "SIMULATOR")))
     for sop_class in SOP_CLASSES.values():
         entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
     association = entity.associate(host, port, ae_title=called)
     if not association.is_established:
         raise ConnectionError(f"{called} at {host}:{port} did not accept the association")
     try:
-        answers = [association.send_c_store(dcmread(io.BytesIO(file))) for file in files]
+        answers = [association.send_c_store(dataset) for dataset in datasets]
     finally:
         association.release()
     return [int(answer.Status) if "Status" in answer else 0xFFFF for answer in answers]

@@ -164,8 +164,7 @@ def _groups(log: Sequence[Sending]) -> Iterator[list[Sending]]:
 
 def _store(account: Account, group: Sequence[Sending], targets: Targets) -> None:
     host, port = targets.dicom or ("", 0)
-    calling = f"SIM_{group[0].hospital.upper()}"[:16]
-    statuses = store(host, port, calling, targets.ae_title, [sending.body for sending in group])
+    statuses = store(host, port, targets.ae_title, [sending.body for sending in group])
     for sending, status in zip(group, statuses, strict=True):
         account.note(sending, status == DIMSE_SUCCESS or status in DIMSE_WARNINGS, f"0x{status:04X}")
 

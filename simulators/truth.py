@@ -1,6 +1,7 @@
 """The truth: the final state that a hub must reach after a log, folded from what the messages say (the oracle).
 
-Facts hold by the time of their event, whatever the order in which they arrive: the latest event that says something about
+Facts hold by the time of their event, whatever the order in which they arrive: the latest event that says something
+about
 an element decides it. The file of a truth is JSON.
 """
 
@@ -23,7 +24,8 @@ Key = tuple[str, ...]
 class Truth:
     """``resources``: (type, key) -> values that must be there (None: must not); ``refused``: control id -> fault.
 
-    A value ``subject`` is the index of the resident the resource is about; a Patient's ``sure`` says that a hub can and must
+    A value ``subject`` is the index of the resident the resource is about; a Patient's ``sure`` says that a hub can
+    and must
     know who it is.
     """
 

@@ -19,7 +19,8 @@ PAGE = 500
 PROVIDERS = ("Organization", "Location", "Practitioner", "Device")
 ORDER = (
     "Patient", "Encounter", "ServiceRequest", "MedicationRequest", "Condition", "DiagnosticReport", "Observation",
-    "MedicationDispense", "Appointment", "ChargeItem", "DocumentReference", "Immunization", "ImagingStudy", "EpisodeOfCare",
+    "MedicationDispense", "Appointment", "ChargeItem", "DocumentReference", "Immunization", "ImagingStudy",
+    "EpisodeOfCare",
 )  # fmt: skip
 """Types of one patient's resources; those that others point to come first."""
 SECONDS = 120.0

@@ -30,7 +30,8 @@ def temporary_number(site: Institution, seed: int, *names: object) -> str:
 
 @dataclass(slots=True)
 class Visit:
-    """One visit. ``number`` is the patient number, ``id`` the visit number, ``registered`` how the patient is written down.
+    """One visit. ``number`` is the patient number, ``id`` the visit number, ``registered`` how the patient is
+    written down.
 
     ``registered``: ``known``, ``unknown`` (无名氏), ``newborn`` (under the mother's name), ``hurried`` (name only).
     ``illness`` is what the visit is about, ``illnesses`` everything the resident has.

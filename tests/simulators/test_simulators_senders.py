@@ -14,10 +14,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from typer.testing import CliRunner
 
-from simulators import region, traffic
+from simulators import scenario, traffic
 from simulators.cli import app
 from simulators.images import SOP_CLASSES
-from simulators.region import Sending
+from simulators.record import Sending
+from simulators.scenario import Scenario
 from simulators.senders import acknowledgement
 
 
@@ -55,7 +56,7 @@ class _Http(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def log() -> list[Sending]:
-    whole = list(region.sendings(1, region.demo(1, 5)[1]))
+    whole = scenario.log(Scenario("demo", 1, households=6))
     assert {sending.link for sending in whole} == {"mllp", "dicom", "http"}
     return whole
 
@@ -119,7 +120,7 @@ def test_links_without_target_are_counted_as_left_out(log: list[Sending], mllp: 
 
 
 def test_nobody_listening_is_an_error_message_not_a_traceback() -> None:
-    result = CliRunner().invoke(app, ["hospital", "county", "--mllp", "127.0.0.1:1", "--patients", "5"])
+    result = CliRunner().invoke(app, ["demo", "--mllp", "127.0.0.1:1", "--households", "3"])
     assert result.exit_code == 2
     assert "refused" in result.output
 
@@ -127,10 +128,10 @@ def test_nobody_listening_is_an_error_message_not_a_traceback() -> None:
 def test_manifest_and_record(tmp_path: Path, mllp: tuple[str, int]) -> None:
     file = tmp_path / "log.jsonl"
     result = CliRunner().invoke(
-        app, ["demo", "--mllp", f"127.0.0.1:{mllp[1]}", "--patients", "5", "--record", str(file), "--json"]
+        app, ["demo", "--mllp", f"127.0.0.1:{mllp[1]}", "--households", "6", "--record", str(file), "--json"]
     )
     manifest = json.loads(result.stdout)
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][1:]
     assert manifest["sent"]["hl7v2"] == sum(row["link"] == "mllp" for row in rows)
     assert len(manifest["lookup"]["card"]) == 64
     assert len(manifest["lookup"]["hospitals"]) == 3

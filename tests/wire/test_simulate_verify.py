@@ -9,28 +9,35 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from simulators import region, traffic, verify
-from simulators.region import Sending
+from simulators import scenario, traffic, truth, verify
+from simulators.record import Sending
+from simulators.scenario import Scenario
+from simulators.truth import Truth
+from simulators.verify import Findings
 from tests.running import Process
 
-SEED, RESIDENTS = 3, 8
+PLAN = Scenario("demo", 3, households=8)
 
 
 @pytest.fixture(scope="module")
 def log() -> list[Sending]:
-    return list(region.sendings(SEED, region.demo(SEED, RESIDENTS)[1]))
+    return scenario.log(PLAN)
 
 
 @pytest.fixture(scope="module")
-def expected(log: list[Sending]) -> list[verify.Truth]:
-    return verify.truths(region.demo(SEED, RESIDENTS)[0], log)
+def expected(log: list[Sending]) -> Truth:
+    return truth.of(log)
+
+
+def compare(process: Process, expected: Truth) -> Findings:
+    return verify.verify(process.base, expected, PLAN.sites.values())
 
 
 @pytest.fixture(scope="module")
-def filled(running: Process, log: list[Sending], expected: list[verify.Truth]) -> Process:
+def filled(running: Process, log: list[Sending], expected: Truth) -> Process:
     account = traffic.send(log, traffic.Targets(running.mllp, running.dicom, running.base))
     assert account.refusals == []
-    studies = sum(truth.resources["ImagingStudy"] for truth in expected)
+    studies = sum(kind == "ImagingStudy" for kind, _ in expected.resources)
     end = time.monotonic() + 30
     while total(running, "ImagingStudy") < studies and time.monotonic() < end:
         time.sleep(0.2)
@@ -41,21 +48,19 @@ def total(process: Process, kind: str) -> int:
     return int(httpx.get(f"{process.base}/fhir/{kind}?_summary=count").json()["total"])
 
 
-def test_the_hub_holds_exactly_the_truth(filled: Process, expected: list[verify.Truth]) -> None:
-    findings = verify.verify(filled.base, expected)
+def test_the_hub_holds_exactly_the_truth(filled: Process, expected: Truth) -> None:
+    findings = compare(filled, expected)
     assert findings.sound, json.dumps(findings.summary(), ensure_ascii=False, indent=1)
-    assert findings.residents == len(expected) >= 6
-    assert findings.facts > 100
+    assert findings.residents == len(expected.persons()) >= 6
+    assert findings.facts > 400
 
 
-def test_sending_everything_again_changes_nothing(
-    filled: Process, log: list[Sending], expected: list[verify.Truth]
-) -> None:
+def test_sending_everything_again_changes_nothing(filled: Process, log: list[Sending], expected: Truth) -> None:
     before = total(filled, "Observation"), total(filled, "Patient"), total(filled, "Person")
     account = traffic.send(log, traffic.Targets(filled.mllp, filled.dicom, filled.base))
     assert account.refusals == []
     assert (total(filled, "Observation"), total(filled, "Patient"), total(filled, "Person")) == before
-    assert verify.verify(filled.base, expected).sound
+    assert compare(filled, expected).sound
 
 
 def lose(process: Process, client: httpx.Client) -> None:
@@ -91,25 +96,30 @@ def decide(client: httpx.Client, one: str, other: str, same: bool) -> int:
 @pytest.mark.parametrize(("fault", "kind"), [(lose, "lost"), (double, "doubled"), (part, "missed")])
 def test_a_planted_fault_is_found(
     filled: Process,
-    expected: list[verify.Truth],
+    expected: Truth,
     fault: Callable[[Process, httpx.Client], None],
     kind: str,
 ) -> None:
     with httpx.Client(base_url=filled.base, timeout=30) as client:
         fault(filled, client)
-    findings = verify.verify(filled.base, expected)
+    findings = compare(filled, expected)
     assert getattr(findings, kind), findings.summary()
 
 
-def test_no_decision_passes_the_guard_of_two_documents(filled: Process, expected: list[verify.Truth]) -> None:
+def test_no_decision_passes_the_guard_of_two_documents(filled: Process, expected: Truth) -> None:
     with httpx.Client(base_url=filled.base, timeout=30) as client:
         join(filled, client)
-    assert verify.verify(filled.base, expected).wrong == []
+    assert compare(filled, expected).wrong == []
 
 
-def test_a_person_with_numbers_of_two_residents_is_wrong(filled: Process, expected: list[verify.Truth]) -> None:
-    one, other = expected[:2]
-    strange = verify.Truth(other.resident, one.numbers, other.resources)
-    findings = verify.verify(filled.base, [one, strange])
-    assert len(findings.wrong) >= 1
-    assert findings.summary()["identity"]["precision"] < 1
+def test_a_person_with_numbers_of_two_residents_is_wrong(filled: Process, expected: Truth) -> None:
+    strange = {key: dict(values) for key, values in expected.resources.items()}
+    patients = [values for (kind, _), values in strange.items() if kind == "Patient"]
+    for values in patients:
+        values["subject"] = min(one["subject"] for one in patients) if values["sure"] else values["subject"]
+    findings = compare(filled, Truth(strange))
+    assert findings.missed, "two residents that are taken for one are two persons"
+    halves = {key: values | {"subject": place} for place, (key, values) in enumerate(strange.items())}
+    found = compare(filled, Truth(halves))
+    assert found.wrong
+    assert found.summary()["identity"]["precision"] < 1
