@@ -53,8 +53,9 @@ def demo(
     ae_title: TitleOption = "HUB",
 ) -> None:
     """Three hospitals send some days of visits of residents, of whom several visit all three."""
+    targets = _targets(mllp, dicom, http, ae_title)
     plan = Scenario("demo", seed, households=households)
-    _run(plan, scenario.log(plan), _targets(mllp, dicom, http, ae_title), record, oracle, as_json)
+    _run(plan, scenario.log(plan), targets, record, oracle, as_json)
 
 
 @app.command()
@@ -79,9 +80,9 @@ def day(
     """One day of the region. With --record alone the log is written and nothing is sent."""
     if region != "neijiang":
         raise typer.BadParameter("there is one region: neijiang")
+    targets = _targets(mllp, dicom, http, ae_title)
     plan = Scenario("day", seed, scale, days=days, surge=surge, faulty=faults)
-    made = scenario.log(plan, workers)
-    _run(plan, made, _targets(mllp, dicom, http, ae_title), record, oracle, as_json, Clock(speed), lanes)
+    _run(plan, scenario.log(plan, workers), targets, record, oracle, as_json, Clock(speed), lanes)
 
 
 @app.command()
@@ -101,8 +102,9 @@ def hospital(
     known = region.institutions(scale)
     if name not in known:
         raise typer.BadParameter(f"there is no institution {name!r}; there are {', '.join(known)}")
+    targets = _targets(mllp, dicom, http, ae_title)
     plan = Scenario("day", seed, scale, only=(name,))
-    _run(plan, scenario.log(plan), _targets(mllp, dicom, http, ae_title), record, None, as_json, Clock(speed))
+    _run(plan, scenario.log(plan), targets, record, None, as_json, Clock(speed))
 
 
 @app.command()

@@ -75,12 +75,17 @@ class Place:
         return f"urn:uuid:{self.uuid(name)}"
 
     def entry(self, kind: str, number: str, resource: Resource) -> Resource:
-        """An entry that updates the resource with this business identifier, or creates it."""
+        """An entry that updates the resource with this business identifier, or creates it.
+
+        Where a HIS keeps patients and visits over HL7 v2, this system only creates what is not there yet.
+        """
         system = self.site.system if kind == "Patient" else f"urn:oid:{self.site.oid}{ARCS[kind]}"
         if kind != "Patient":
             identifier: Any = [{"system": system, "value": number}]
             resource = {"resourceType": kind, "identifier": identifier, **resource}
         request = {"method": "PUT", "url": f"{kind}?identifier={system}|{number}"}
+        if kind in ("Patient", "Encounter") and "mllp" in self.site.dialect.links:
+            request = {"method": "POST", "url": kind, "ifNoneExist": f"identifier={system}|{number}"}
         name = kind if kind in ("Patient", "Encounter") else number
         return {"fullUrl": self.url(name), "resource": resource, "request": request}
 

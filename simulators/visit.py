@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from simulators import health
 from simulators.health import Illness
-from simulators.population import Resident
+from simulators.population import MEMBERS, Resident
 from simulators.region import Institution
 from simulators.streams import Stream, digest
 
 TEMPORARY = 70_000_000
-SHIFTS = 97
+SHIFTS = 12
 
 
 def patient_number(site: Institution, resident: Resident) -> str:
     """The resident's number at an institution. Equal numbers of two institutions are different people."""
-    shift = digest(0, "shift", site.key)[0] % SHIFTS
+    shift = digest(0, "shift", site.key)[0] % SHIFTS * MEMBERS
     return site.dialect.patient_number.format(resident.index + 1 + shift)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hub.audit.record import Audit
 from hub.databases.database import Databases
 from hub.errors import ERRORS, HubError
+from hub.fhir.ids import resource_id
 from hub.mpi.link import Linker
 from hub.search.expression import Query
 from hub.search.parse import Parser
@@ -275,6 +276,7 @@ class Ingest:
             match = self.one_match(tx, resource["resourceType"], if_none_exist, database)
             if match is not None:
                 return Written(200, match, False)
+            id = id or self.fresh_id(tx, resource["resourceType"], if_none_exist)
         self._check_database(resource, database)
         version, changed = self._put(tx, {**resource, "id": id or self._new_id()}, context, now, method="POST")
         return Written(201, version, changed)
@@ -361,13 +363,25 @@ class Ingest:
             raise HubError("multiple-matches", f"more than one {type} meets the criteria; make them more selective")
         return found[0].version if found else None
 
+    def fresh_id(self, tx: Transaction, type: str, criteria: Pairs) -> str:
+        """The id of what a conditional interaction creates. It follows from the business identifier that is the criterion,
+        so that whichever protocol tells of the resource first, the others mean the same one.
+        """
+        if len(criteria) == 1 and criteria[0][0] == "identifier":
+            system, bar, value = criteria[0][1].partition("|")
+            if bar and system and value and "," not in value and "\\" not in value:
+                id = resource_id(type, system, value)
+                if tx.read(type, id) is None:
+                    return id
+        return self._new_id()
+
     def matched(
         self, tx: Transaction, type: str, criteria: Pairs, resource: Resource, database: str | None = None
     ) -> Resource:
         """The resource of a conditional update with the id it will have (R4 3.1.0.4.3)."""
         match = self.one_match(tx, type, criteria, database)
         if match is None:
-            return {**resource, "id": resource.get("id") or self._new_id()}
+            return {**resource, "id": resource.get("id") or self.fresh_id(tx, type, criteria)}
         if resource.get("id", match.id) != match.id:
             raise HubError(
                 "parameter-value",

@@ -173,6 +173,7 @@ class Transactions:
             match = self._ingest.one_match(tx, entry.type, entry.if_none_exist, database)
             if match is not None:
                 return {**entry.resource, "id": match.id}, Written(200, match, False)
+            return {**entry.resource, "id": self._ingest.fresh_id(tx, entry.type, entry.if_none_exist)}, None
         return {**entry.resource, "id": self._new_id()}, None
 
     def _resolved(self, tx: Transaction, resource: Resource, identities: dict[str, str]) -> Resource:

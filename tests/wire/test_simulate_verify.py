@@ -16,6 +16,7 @@ from simulators.truth import Truth
 from simulators.verify import Findings
 from tests.running import Process
 
+RESIDENT_ID = "urn:oid:2.16.840.1.113883.2.23.1.19.1"
 PLAN = Scenario("demo", 3, households=8)
 
 
@@ -76,8 +77,10 @@ def double(process: Process, client: httpx.Client) -> None:
 
 
 def join(process: Process, client: httpx.Client) -> None:
-    persons = client.get("/fhir/Person?active=true&_count=50").json()["entry"]
-    one, other = (entry["resource"]["link"][0]["target"]["reference"] for entry in persons[:2])
+    """Two persons of whom an ID document is known each."""
+    found = [entry["resource"] for entry in client.get("/fhir/Person?active=true&_count=50").json()["entry"]]
+    documented = [one for one in found if any(RESIDENT_ID == id.get("system") for id in one.get("identifier", ()))]
+    one, other = (person["link"][0]["target"]["reference"] for person in documented[:2])
     assert decide(client, one, other, same=True) == 200
 
 
