@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+import uvicorn
 
 from adapters.dicom import dataset, instance, part10, scp, web
 from adapters.dicom.ul import dimse, pdu
@@ -143,3 +145,21 @@ def row(path: Path) -> tuple[Row, bytes]:
     read, _ = instance.read(file.data, file.sop_class, file.sop_instance, file.transfer_syntax, "TEST_CT")
     facts = {"transferSyntax": read.transfer_syntax, "header": len(read.header), "attributes": read.attributes}
     return facts | read.facts, read.header + read.data
+
+
+@contextmanager
+def served(hub: Hub) -> Iterator[str]:
+    """DICOMweb over HTTP; the base URL."""
+    prefix, application = hub.web.prefix, hub.web.application
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await application({**scope, "root_path": prefix}, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}{prefix}"
+    server.should_exit = True
+    thread.join()

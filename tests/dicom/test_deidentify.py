@@ -167,6 +167,7 @@ def test_options_that_do_not_exist_or_fit_are_refused(options: tuple[str, ...]) 
         deidentify.Deidentifier(KEY, frozenset(options))
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_every_shipped_file_loses_its_identity_or_is_refused() -> None:
     run = deidentify.Deidentifier(KEY, frozenset())
     kept = refused = 0

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 
 import pydicom
 import pytest
-import uvicorn
-from dicomweb_client.api import DICOMwebClient
 
 from adapters.dicom import multipart, part10
 from hub.errors import HubError
@@ -217,37 +213,3 @@ def test_a_multipart_body_comes_back() -> None:
     parts = [("application/dicom", b"\r\n--x not a boundary\r\n"), ("text/plain", b""), ("a/b", b"--")]
     boundary = multipart.new_boundary()
     assert multipart.decode(b"".join(multipart.encode(parts, boundary)), boundary) == parts
-
-
-# --- a client that others wrote ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(stored: Hub) -> Iterator[DICOMwebClient]:
-    prefix, application = stored.web.prefix, stored.web.application
-
-    async def mounted(scope, receive, send):  # type: ignore[no-untyped-def]
-        await application({**scope, "root_path": prefix}, receive, send)
-
-    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield DICOMwebClient(f"http://127.0.0.1:{port}{prefix}")
-    server.should_exit = True
-    thread.join()
-
-
-def test_dicomweb_client_searches_and_retrieves(client: DICOMwebClient) -> None:
-    found = client.search_for_studies(search_filters={"PatientName": "王*"})
-    assert [study["0020000D"]["Value"][0] for study in found] == ["3"]
-    assert len(client.search_for_series("1")) == 2
-    assert len(client.search_for_instances("1", "1.1", limit=1)) == 1
-    datasets = client.retrieve_study("1")
-    assert sorted(ds.SOPInstanceUID for ds in datasets) == ["1.1.1", "1.1.2", "1.2.1"]
-    one = client.retrieve_instance("3", "3.1", "3.1.1")
-    assert str(one.PatientName) == "Wang^XiaoDong=王^小东"
-    metadata = client.retrieve_series_metadata("1", "1.1")
-    assert [pydicom.Dataset.from_json(item).InstanceNumber for item in metadata] == [1, 2]
