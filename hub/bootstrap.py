@@ -25,10 +25,12 @@ from hub.fhir.validate.quick import QuickValidator
 from hub.fhir.validate.terminology import ServiceCodes
 from hub.healthcard.card import Codes as CardCodes
 from hub.healthcard.signature import signer
+from hub.keyring import Keyring
 from hub.listener import Listener
 from hub.mpi.blocks import MemoryBlocks, StoredBlocks
 from hub.mpi.link import Linker
 from hub.mpi.snapshot import Snapshot
+from hub.search.blind import Blind
 from hub.search.parameters import Registry
 from hub.search.parse import Parser
 from hub.services.cardfamily import CardFamily
@@ -62,6 +64,7 @@ from hub.store.blobs import FileBlobs
 from hub.store.packs import Packs
 from hub.store.protocol import Store
 from hub.store.sqlite import SqliteStore
+from hub.store.vault import Vault
 from terminology.load import releases
 from terminology.service import Terminology
 
@@ -90,17 +93,18 @@ def secret(data: Path, name: str) -> bytes:
     return file.read_bytes()
 
 
-def open_store(settings: Settings, clock: Callable[[], int]) -> Store:
+def open_store(settings: Settings, clock: Callable[[], int], vault: Vault) -> Store:
     """The store that ``settings.store`` names. HubError("configuration") when it cannot be used."""
     if settings.store == "sqlite":
         settings.data.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(settings.data / "hub.sqlite3", clock=clock, snapshot_seconds=settings.search.page_seconds)
+        seconds = settings.search.page_seconds
+        return SqliteStore(settings.data / "hub.sqlite3", clock=clock, snapshot_seconds=seconds, vault=vault)
     if settings.store.startswith(("mongodb://", "mongodb+srv://")):
         from hub.store.mongo import MongoStore  # the driver is loaded only where it is used
 
         region = urlsplit(settings.store).path.strip("/") or "hub"
         seconds = settings.search.page_seconds
-        return MongoStore(settings.store, clock=clock, prefix=f"{region}_", snapshot_seconds=seconds)
+        return MongoStore(settings.store, clock=clock, prefix=f"{region}_", snapshot_seconds=seconds, vault=vault)
     raise HubError("configuration", f"store = {settings.store!r} is neither sqlite nor a mongodb:// address", "store")
 
 
@@ -124,14 +128,18 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     settings.data.mkdir(parents=True, exist_ok=True)
     standard = definitions.load()
     registry = Registry(standard)
-    store = open_store(settings, clock)
+    keyring = Keyring(settings.data / "secrets" / "keys.json")
+    sealing = settings.privacy.at_rest
+    keys = keyring.begin(settings.privacy.algorithms) if sealing else keyring.load()
+    vault, blind = Vault(keys.content, seals=sealing), Blind(keys.index, hides=sealing)
+    store = open_store(settings, clock, vault)
     blobs = FileBlobs(settings.data / "blobs")
     zone = ZoneInfo(settings.time_zone)
-    databases = Databases(registry, clock, bases=own_bases(settings), zone=zone)
+    databases = Databases(registry, clock, bases=own_bases(settings), zone=zone, blind=blind)
     terminology = Terminology(clock)
     for release in releases(settings.data / "terminology"):
         terminology.attach(release)
-    parser = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology)
+    parser = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology, blind=blind)
     audit = Audit(store, databases, clock, ids, settings.audit_reads)
     stored = StoredTerminology(store, terminology)
     definitions_stored = StoredDefinitions(store)
@@ -160,7 +168,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         store, asked, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
-    imaging = Imaging(store, Packs(settings.data / "images"), clock, ids, settings.region)
+    imaging = Imaging(
+        store, Packs(settings.data / "images"), clock, ids, settings.region, carrying=databases.carrying
+    )
     ingest.followers.append(imaging.follow)
     doors = Doors(
         settings=settings,

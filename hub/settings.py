@@ -67,6 +67,13 @@ class Healthcard(_Section):
     offline_seconds: int = Field(86_400, ge=0)
 
 
+class Privacy(_Section):
+    """Protection of what is stored."""
+
+    at_rest: bool = True
+    algorithms: str = Field("aes", pattern="^(aes|sm)$")
+
+
 class Search(_Section):
     """Limits of the FHIR search."""
 
@@ -115,6 +122,7 @@ class Settings(BaseSettings):
     mllp: Mllp = Mllp()
     dicom: Dicom = Dicom()
     healthcard: Healthcard = Healthcard()
+    privacy: Privacy = Privacy()
     search: Search = Search()
     subscriptions: Subscriptions = Subscriptions()
     grace: tuple[Grace, ...] = ()

@@ -12,7 +12,9 @@ from typing import Any, Final
 from hub.databases.router import DATABASES, Description, Router
 from hub.errors import HubError
 from hub.fhir import json, temporal
-from hub.search.expression import Entries, Range, Term
+from hub.search.blind import Blind
+from hub.search.entries import SEEING
+from hub.search.expression import Entries, Expression, In, Match, Range, Term
 from hub.search.index import Indexer
 from hub.search.parameters import Registry
 from hub.store.protocol import Put, Transaction, Version
@@ -38,15 +40,22 @@ class Databases:
     """Reads and writes of resources through a store's transaction.
 
     ``clock`` gives microseconds since 1970 UTC; ``bases`` are this server's own addresses and ``zone`` its time zone,
-    both for the index.
+    both for the index, where ``blind`` hides identity numbers.
     """
 
     def __init__(
-        self, registry: Registry, clock: Callable[[], int], *, bases: tuple[str, ...] = (), zone: tzinfo = UTC
+        self,
+        registry: Registry,
+        clock: Callable[[], int],
+        *,
+        bases: tuple[str, ...] = (),
+        zone: tzinfo = UTC,
+        blind: Blind = SEEING,
     ) -> None:
         self._router = Router(registry.types)
         self._clock = clock
-        self.indexer = Indexer(registry, bases, zone)
+        self.indexer = Indexer(registry, bases, zone, blind)
+        self._blind = blind
         self._derived: dict[str, Callable[[Resource], Iterable[Term]]] = {}
         self.descriptions: dict[str, Description] = self._router.descriptions
 
@@ -71,6 +80,10 @@ class Databases:
         if (derive := self._derived.get(resource["resourceType"])) is not None:
             entries = Entries((*entries.terms, *derive(resource)), entries.ranges)
         return Prepared(self.owner(resource), entries, body)
+
+    def carrying(self, values: Iterable[str], system: str | None = None) -> Expression:
+        """The resources that carry one of these as an Identifier's value, in any system or in one."""
+        return self._blind.expression(Match("identifier", In(tuple(values), system)))
 
     def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None:
         """Index resources of a type by further terms, under parameters that no search can name (MPI blocking keys)."""

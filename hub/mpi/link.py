@@ -27,7 +27,7 @@ from hub.mpi.persons import PERSONS, Writing
 from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
 from hub.mpi.snapshot import Snapshot
-from hub.search.expression import Equals, Match, Query, Term
+from hub.search.expression import Equals, Expression, Match, Query, Term
 from hub.store.protocol import Reader, Store, Transaction, Version
 
 __all__ = ["PERSONS", "Databases", "Linker"]
@@ -51,6 +51,8 @@ class Databases(Protocol):
     ) -> tuple[Version, bool]: ...
 
     def decode(self, version: Version) -> Resource: ...
+
+    def carrying(self, values: Iterable[str], system: str | None = None) -> Expression: ...
 
     def derive(self, type: str, terms: Callable[[Resource], Iterable[Term]]) -> None: ...
 
@@ -159,13 +161,13 @@ class Linker:
 
     def holders(self, tx: Reader, key: Key) -> list[Resource]:
         """The active Persons that carry a regional identifier; more than one only while a question is open."""
-        where = Match("identifier", Equals(key.value, key.system))
+        where = self._databases.carrying((key.value,), key.system)
         found = tx.find(Query(("Person",), where, databases=POPULATION, limit=MAX_SHARED))
         return [person for row in found if golden.is_active(person := self._databases.decode(row.version))]
 
     def patients_numbered(self, tx: Reader, key: Key) -> list[Resource]:
         """The Patients that carry a number of one hospital."""
-        where = Match("identifier", Equals(key.value, key.system))
+        where = self._databases.carrying((key.value,), key.system)
         found = tx.find(Query(("Patient",), where, databases=POPULATION, limit=MAX_SHARED))
         return [self._databases.decode(row.version) for row in found]
 

@@ -29,6 +29,7 @@ from hub.errors import HubError
 from hub.fhir import temporal
 from hub.fhir.paths import units
 from hub.fhir.reference import parse
+from hub.search.blind import Blind
 from hub.search.expression import Entries, Number, Range, Term
 from hub.search.text import normalised
 from hub.search.values import canonical
@@ -41,6 +42,8 @@ FIRST: Final = -(2**62)
 LAST: Final = 2**62
 
 Element = dict[str, Any]
+SEEING: Final = Blind()
+"""Hides nothing."""
 _PUNCTUATION = re.compile(r"[\s().\-/]")
 
 
@@ -54,6 +57,7 @@ class Sink:
 
     bases: tuple[str, ...] = ()
     zone: tzinfo = UTC
+    blind: Blind = SEEING
     terms: dict[tuple[str, str, str], None] = field(default_factory=dict)
     ranges: dict[tuple[str, Number, Number], None] = field(default_factory=dict)
     contained: list[tuple[str, str]] = field(default_factory=list)
@@ -96,11 +100,14 @@ def _concept(sink: Sink, param: str, value: Element) -> None:
 
 
 def _identifier(sink: Sink, param: str, value: Element) -> None:
-    sink.term(param, value.get("value"), value.get("system", ""))
+    number, system = value.get("value"), value.get("system", "")
+    if isinstance(number, str) and isinstance(system, str):
+        number = sink.blind.hide(number, system)
+    sink.term(param, number, system)
     kind = value.get("type")
     if kind:
         for coding in kind.get("coding", ()):
-            sink.term(f"{param}:of-type", f"{coding.get('code')}|{value.get('value')}", coding.get("system", ""))
+            sink.term(f"{param}:of-type", f"{coding.get('code')}|{number}", coding.get("system", ""))
             _text(sink, param, coding.get("display"))
         _text(sink, param, kind.get("text"))
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from hub.errors import HubError
 from hub.fhir import elements, paths
-from hub.search.entries import EMITTERS, FAMILY, Emitter, Sink
+from hub.search.blind import Blind
+from hub.search.entries import EMITTERS, FAMILY, SEEING, Emitter, Sink
 from hub.search.expression import Entries, Term
 from hub.search.parameters import Component, Parameter, Registry, alternatives
 
@@ -27,12 +28,18 @@ _EXTENSION_VALUE = re.compile(r"value([A-Z]\w*)")
 
 
 class Indexer:
-    """``entries`` of any resource. ``bases`` are own base addresses: absolute references below them become relative."""
+    """``entries`` of any resource. ``bases`` are own base addresses: absolute references below them become relative.
 
-    def __init__(self, registry: Registry, bases: tuple[str, ...] = (), zone: tzinfo = UTC) -> None:
+    ``blind`` hides identity numbers.
+    """
+
+    def __init__(
+        self, registry: Registry, bases: tuple[str, ...] = (), zone: tzinfo = UTC, blind: Blind = SEEING
+    ) -> None:
         self._registry = registry
         self._bases = bases
         self._zone = zone
+        self._blind = blind
         self._plans: dict[str, dict[str, list[Step]]] = {}
         self._links: dict[tuple[str, str], list[Step]] = {}
 
@@ -44,7 +51,7 @@ class Indexer:
         """
         type = resource["resourceType"]
         plan = self._plans.get(type) or self._compile(type)
-        sink = Sink(self._bases, self._zone)
+        sink = Sink(self._bases, self._zone, self._blind)
         try:
             for member in resource:
                 for step in plan.get(member, ()):
@@ -81,7 +88,7 @@ class Indexer:
         type = resource["resourceType"]
         if (type, code) not in self._links:
             self._links[type, code] = [step for _, step in _steps(type, self._registry.of(type)[code])]
-        sink = Sink(self._bases, self._zone)
+        sink = Sink(self._bases, self._zone, self._blind)
         for step in self._links[type, code]:
             step(sink, resource)
         return [term for term in sink.entries().terms if term.param == code]
@@ -179,7 +186,7 @@ def _component(part: Component, model: str) -> Part:
     emit = _emitter(part.type, "")
 
     def component(sink: Sink, param: str, resource: Resource, element: Any) -> None:
-        own = Sink(sink.bases, sink.zone)
+        own = Sink(sink.bases, sink.zone, sink.blind)
         for find in finds:
             for value, kind in find(element, resource=resource):
                 emit(own, kind, value)
@@ -193,7 +200,7 @@ def _component(part: Component, model: str) -> Part:
 
 def _forms(first: Part, sink: Sink, resource: Resource, element: Any) -> list[str]:
     """How the first component's token may be asked for: ``code`` and ``system|code`` or ``|code``."""
-    own = Sink(sink.bases, sink.zone)
+    own = Sink(sink.bases, sink.zone, sink.blind)
     first(own, "", resource, element)
     forms: dict[str, None] = {}
     for name, value, system in own.terms:
@@ -206,7 +213,9 @@ def _rest(rest: list[Part], sink: Sink, param: str, resource: Resource, element:
     if len(rest) == 1:
         rest[0](sink, param, resource, element)
         return
-    own = Sink(sink.bases, sink.zone)  # two integers, start and end: one range, so that both are of the same element
+    own = Sink(
+        sink.bases, sink.zone, sink.blind
+    )  # two integers, start and end: one range, so that both are of the same element
     for part, name in zip(rest, ("start", "end"), strict=True):
         part(own, name, resource, element)
     ends = {name: low for name, low, _ in own.ranges}

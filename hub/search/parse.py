@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from hub.errors import HubError
 from hub.search import filter
+from hub.search.blind import Blind
 from hub.search.criteria import criterion, refused
+from hub.search.entries import SEEING
 from hub.search.expression import (
     ALL,
     NONE,
@@ -76,6 +78,7 @@ class Parser:
     """``limits`` are the settings' search section; ``clock`` (microseconds) dates ``ap``; ``zone`` is the server's.
 
     ``full_text`` answers ``_text`` and ``_content``; without it they are not offered.
+    ``blind`` is that of the index.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Parser:
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         zone: tzinfo = UTC,
         full_text: FullText | None = None,
+        blind: Blind = SEEING,
     ) -> None:
         self._registry = registry
         self._limits = limits
@@ -94,6 +98,7 @@ class Parser:
         self._clock = clock
         self._zone = zone
         self._full_text = full_text
+        self._blind = blind
 
     def parse(self, types: Sequence[str], pairs: Sequence[Pair], strict: bool = False, base: str = "") -> Search:
         """The search of ``pairs`` (decoded names and values, in their order) over ``types`` (() is the whole system).
@@ -122,7 +127,7 @@ class Parser:
             else:
                 issues.append(_issue(unknown, name))
         order = tuple(draft.order)
-        query = Query(draft.types, both(*draft.where), order, limit=draft.count)
+        query = Query(draft.types, self._blind.expression(both(*draft.where)), order, limit=draft.count)
         return Search(
             query,
             tuple(dict.fromkeys(draft.includes)),
@@ -141,7 +146,7 @@ class Parser:
         found = self._criterion(tuple(types), name, value, about, self._limits.max_chain_depth)
         if isinstance(found, str):
             raise HubError("parameter-unknown", found, name[:80])
-        return found
+        return self._blind.expression(found)
 
     def _types(self, types: tuple[str, ...], pairs: Sequence[Pair]) -> tuple[str, ...]:
         for name, value in pairs:

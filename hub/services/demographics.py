@@ -113,7 +113,7 @@ class Demographics:
 
     def _holders(self, system: str, forms: tuple[str, ...]) -> list[Resource]:
         """The live Persons who carry an identifier, or whose Patients do."""
-        where = Match("identifier", In(forms, system))
+        where = self._databases.carrying(forms, system)
         rows = self._store.find(Query(("Person", "Patient"), where, databases=("population",), limit=MAX_PERSONS))
         return self._persons((row.version.type, row.version.id) for row in rows)
 

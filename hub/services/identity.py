@@ -78,7 +78,7 @@ class Identity:
         """Persons who carry this identifier, or whose Patients do; ``system|value`` narrows it to one system."""
         system, bar, value = text.strip().rpartition("|")
         forms = dict.fromkeys((value, *self._normal_forms(value)))
-        where = Match("identifier", In(tuple(forms), system if bar else None))
+        where = self._databases.carrying(forms, system if bar else None)
         return [self.summary(person) for person in self._persons(("Person", "Patient"), where)]
 
     def persons_by_name(self, text: str) -> list[Resource]:

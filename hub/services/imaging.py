@@ -90,8 +90,15 @@ class Imaging:
     """The door for images."""
 
     def __init__(
-        self, store: Store, packs: Packs, clock: Callable[[], int], new_id: Callable[[], str], region: str = "REGION"
+        self,
+        store: Store,
+        packs: Packs,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        region: str = "REGION",
+        carrying: Callable[[Iterable[str]], Expression] = lambda values: Match("identifier", In(tuple(values))),
     ) -> None:
+        self._carrying = carrying
         self._store = store
         self._packs = packs
         self._clock = clock
@@ -331,7 +338,7 @@ class Imaging:
 
     def order(self, accession: str, patient: str) -> str | None:
         """Reference of the one ServiceRequest of a patient (``Patient/id``) that carries an accession number."""
-        where = both(Match("identifier", Equals(accession)), Match("subject", Equals(patient)))
+        where = both(self._carrying((accession,)), Match("subject", Equals(patient)))
         found = self._store.find(Query(("ServiceRequest",), where, limit=2))
         return f"ServiceRequest/{found[0].version.id}" if len(found) == 1 else None
 

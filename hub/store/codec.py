@@ -1,4 +1,4 @@
-"""How text lies in the embedded store: plain, zstd, or zstd with a shared dictionary.
+"""How text lies in a store: plain, zstd, or zstd with a shared dictionary; then sealed (``hub.store.vault``).
 
 Resources are short and alike, so a dictionary of what they have in common is worth more than the compressor itself
 (``docs/performance.md``). The dictionary a file was made with is kept in that file: a backup can be read by itself.
@@ -11,11 +11,15 @@ from importlib.resources import files
 
 import zstandard
 
+from hub.store.vault import Vault
+
 PLAIN = 0
 ZSTD = 1
 FHIR = 2
 LEVEL = 3
 SHORT = 64
+KEY_STEP = 256
+"""A stored code is the codec plus this for each number of the key it is sealed with."""
 
 
 def dictionaries() -> dict[int, bytes]:
@@ -26,7 +30,8 @@ def dictionaries() -> dict[int, bytes]:
 class Codec:
     """Packs and unpacks; one for each thread, zstd contexts are not to be shared."""
 
-    def __init__(self, dictionaries: Mapping[int, bytes]) -> None:
+    def __init__(self, dictionaries: Mapping[int, bytes], vault: Vault | None = None) -> None:
+        self._vault = vault or Vault()
         shared = {number: zstandard.ZstdCompressionDict(content) for number, content in dictionaries.items()}
         self._pack = {number: zstandard.ZstdCompressor(LEVEL, dict_data=data) for number, data in shared.items()}
         self._pack[ZSTD] = zstandard.ZstdCompressor(LEVEL)
@@ -34,12 +39,36 @@ class Codec:
         self._unpack[ZSTD] = zstandard.ZstdDecompressor()
         self._newest = max(self._pack)
 
-    def pack(self, data: bytes, *, resource: bool = True) -> tuple[int, bytes]:
-        """(codec, stored bytes)."""
+    def pack(self, data: bytes, *, resource: bool = True, short: int = SHORT) -> tuple[int, bytes]:
+        """(stored code, stored bytes); data up to ``short`` bytes is left to the database to compress,
+        unless it is sealed, which nobody can compress any more."""
         codec = self._newest if resource else ZSTD
-        packed = self._pack[codec].compress(data) if len(data) > SHORT else data
-        return (codec, packed) if len(packed) < len(data) else (PLAIN, data)
+        least = SHORT if self._vault.newest else short
+        packed = self._pack[codec].compress(data) if len(data) > least else data
+        if len(packed) >= len(data):
+            codec, packed = PLAIN, data
+        key, packed = self._vault.seal(packed)
+        return codec + KEY_STEP * key, packed
 
-    def unpack(self, codec: int, data: bytes) -> bytes:
-        """The bytes as they were."""
-        return data if codec == PLAIN else self._unpack[codec].decompress(data)
+    def unpack(self, code: int, data: bytes) -> bytes:
+        """The bytes as they were. HubError("configuration") when they cannot be opened."""
+        key, codec = divmod(code, KEY_STEP)
+        packed = self._vault.open(key, data)
+        return packed if codec == PLAIN else self._unpack[codec].decompress(packed)
+
+    def reseal(self, code: int, data: bytes) -> tuple[int, bytes]:
+        """The same content under the newest key."""
+        key, codec = divmod(code, KEY_STEP)
+        key, packed = self._vault.seal(self._vault.open(key, data))
+        return codec + KEY_STEP * key, packed
+
+    def pack_facts(self, facts: bytes) -> str | bytes:
+        """JSON facts of a queue's row: as they are, or the key's number in 4 bytes and what is sealed."""
+        key, sealed = self._vault.seal(facts)
+        return key.to_bytes(4, "big") + sealed if key else facts.decode()
+
+    def unpack_facts(self, stored: str | bytes) -> str | bytes:
+        """JSON facts."""
+        if isinstance(stored, str):
+            return stored
+        return self._vault.open(int.from_bytes(stored[:4], "big"), stored[4:])

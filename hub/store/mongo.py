@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -30,8 +31,10 @@ from pymongo.write_concern import WriteConcern
 
 from hub.errors import HubError
 from hub.search.expression import Query
+from hub.store.codec import Codec
 from hub.store.mongo_session import Document, Reading, Writing, item_of, refusal
 from hub.store.protocol import Found, Item, Transaction, Version
+from hub.store.vault import Vault
 from hub.store.writer import GroupWriter, Job
 
 T = TypeVar("T")
@@ -115,7 +118,10 @@ class MongoStore:
         prefix: str = "hub_",
         snapshot_seconds: float = 900,
         query_seconds: float = 30,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault or Vault()
+        self._codecs = threading.local()
         self.clock = clock
         self.query_seconds = query_seconds
         self._retention = int(snapshot_seconds * 1_000_000)
@@ -128,6 +134,14 @@ class MongoStore:
             {"_id": "state"}, {"$setOnInsert": {"value": 0, "turn": 0, "horizon": 0, "places": []}}, upsert=True
         )
         self._writer = GroupWriter(self._commit, self._sweep, name="mongo-writer")
+
+    @property
+    def codec(self) -> Codec:
+        """This thread's."""
+        made: Codec | None = getattr(self._codecs, "codec", None)
+        if made is None:
+            made = self._codecs.codec = Codec({}, self._vault)
+        return made
 
     def database(self, name: str) -> Any:
         """A master database, its indexes made."""
@@ -223,7 +237,7 @@ class MongoStore:
         if before is not None:
             where["seq"] = {"$lt": before}
         try:
-            return [item_of(each) for each in self.system["item"].find(where).sort("seq", -1).limit(limit)]
+            return [item_of(each, self.codec) for each in self.system["item"].find(where).sort("seq", -1).limit(limit)]
         except PyMongoError as error:
             raise refusal(error) from error
 
@@ -262,7 +276,7 @@ class MongoStore:
                 found = self.system["item"].find_one_and_update(where, change, sort=[("seq", 1)], return_document=True)
                 if found is None:
                     break
-                claimed.append(item_of(found))
+                claimed.append(item_of(found, self.codec))
         except PyMongoError as error:
             raise refusal(error) from error
         return claimed

@@ -32,6 +32,9 @@ class Place(Protocol):
     system: Any
     query_seconds: float
 
+    @property
+    def codec(self) -> Codec: ...
+
     def clock(self) -> int: ...
 
     def database(self, name: str) -> Any: ...
@@ -46,18 +49,19 @@ def refusal(error: PyMongoError) -> HubError:
     return HubError("timeout", f"MongoDB did not do it ({error}); nothing of it is stored, send again")
 
 
-def version_of(document: Mapping[str, Any]) -> Version:
-    get, codec, text = document.__getitem__, document["codec"], document["text"]
-    text = text if codec == PLAIN else Codec({}).unpack(codec, text)
+def version_of(document: Mapping[str, Any], codec: Codec) -> Version:
+    get, text = document.__getitem__, document["text"]
+    text = codec.unpack(document["codec"], text) if text else text
     return Version(
         get("database"), get("type"), get("id"), get("version"), get("method"), get("updated"), text,
         get("origin"), get("seq"),
     )  # fmt: skip
 
 
-def item_of(document: Mapping[str, Any]) -> Item:
-    fields = {name: value for name, value in document.items() if name != "_id"}
-    return Item(**fields | {"data": json.loads(document["data"])})
+def item_of(document: Mapping[str, Any], codec: Codec) -> Item:
+    fields = {name: value for name, value in document.items() if name not in ("_id", "codec")}
+    raw = codec.unpack(document.get("codec", PLAIN), document["raw"])
+    return Item(**fields | {"data": json.loads(codec.unpack_facts(document["data"])), "raw": raw})
 
 
 class Reading:
@@ -96,16 +100,16 @@ class Reading:
 
     def read(self, type: str, id: str) -> Version | None:
         found = self.document(type, id, ENTRIES)
-        return None if found is None else version_of(found)
+        return None if found is None else version_of(found, self._store.codec)
 
     def vread(self, type: str, id: str, version: int) -> Version | None:
         newest = self.document(type, id, ENTRIES)
         if newest is not None and newest["version"] == version:
-            return version_of(newest)
+            return version_of(newest, self._store.codec)
         for collection in self._collections((), (type,), "history"):
             found = collection.find_one({"_id": f"{type}/{id}/{version}"}, ENTRIES, session=self._session)
             if found is not None:
-                return version_of(found)
+                return version_of(found, self._store.codec)
         return None
 
     def versions(
@@ -113,7 +117,7 @@ class Reading:
     ) -> list[Version]:
         """Of all versions, those of the filter, by seq."""
         found = [
-            version_of(document)
+            version_of(document, self._store.codec)
             for name in ("resource", "history")
             for collection in self._collections(databases, types, name)
             for document in collection.find(where, ENTRIES, session=self._session).sort("seq", direction).limit(limit)
@@ -148,7 +152,7 @@ class Reading:
             documents = present + absent
         keys = [f"k{place}" for place in range(len(query.order))]
         return [
-            Found(version_of(document), (*(document.get(key) for key in keys), document["seq"]))
+            Found(version_of(document, self._store.codec), (*(document.get(key) for key in keys), document["seq"]))
             for document in documents[: query.limit]
         ]
 
@@ -214,7 +218,7 @@ class Reading:
 
     def _item(self, where: Document) -> Item | None:
         found = self._store.system["item"].find_one(where, session=self._session)
-        return None if found is None else item_of(found)
+        return None if found is None else item_of(found, self._store.codec)
 
 
 class Writing(Reading):
@@ -279,7 +283,7 @@ class Writing(Reading):
             raise HubError(
                 "conflict", f"{put.type}/{put.id} is at version {newest}, not {put.version - 1}; read it again"
             )
-        codec, text = Codec({}).pack(put.text) if len(put.text) > LONG else (PLAIN, put.text)
+        codec, text = self._store.codec.pack(put.text, short=LONG) if put.text else (PLAIN, put.text)
         if len(text) > MAX_TEXT:
             raise HubError("too-long", f"a resource may have {MAX_TEXT} bytes compressed on MongoDB; divide it")
         self._seq += 1
@@ -317,7 +321,10 @@ class Writing(Reading):
             raise HubError("duplicate", f"{item.queue} already has the id {item.id}")
         self._seq += 1
         new = replace(item, seq=self._seq)
-        document = {name: getattr(new, name) for name in Item.__slots__} | {"data": _json(item.data)}
+        codec = self._store.codec
+        code, raw = codec.pack(item.raw, short=LONG)
+        document = {name: getattr(new, name) for name in Item.__slots__}
+        document |= {"data": codec.pack_facts(_json(item.data)), "codec": code, "raw": raw}
         self._operations.append((self._store.system["item"], pymongo.InsertOne(document)))
         return new
 
@@ -325,7 +332,9 @@ class Writing(Reading):
         item = self.item(queue, id)
         if item is None:
             raise HubError("not-found", f"{queue} has no item {id}")
-        change = {"$set": {"state": state, "leased_until": 0, "data": _json(item.data | data)}}
+        change = {
+            "$set": {"state": state, "leased_until": 0, "data": self._store.codec.pack_facts(_json(item.data | data))}
+        }
         self._operations.append((self._store.system["item"], pymongo.UpdateOne({"queue": queue, "id": id}, change)))
 
     def _send(self) -> None:
@@ -349,5 +358,5 @@ class Writing(Reading):
         self._store.system["state"].update_one({"_id": "state"}, {"$set": new}, session=self._session)
 
 
-def _json(data: Document) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+def _json(data: Document) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()

@@ -26,6 +26,7 @@ from hub.store.codec import dictionaries
 from hub.store.protocol import Found, Item, Transaction, Version
 from hub.store.sqlite_clauses import Scope, Sql, one_of
 from hub.store.sqlite_session import VERSION, Known, Outside, Reading, Writing, refusal
+from hub.store.vault import Vault
 from hub.store.writer import GroupWriter, Job
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ SWEEP = 500
 
 class SqliteStore:
     """Store in one file. ``query_seconds`` limits each search; ``clock`` gives microseconds since 1970 UTC.
+
+    Content is sealed by ``vault``.
 
     Raises HubError("configuration") when another process writes the file, or it is damaged, or of another format.
     """
@@ -50,13 +53,14 @@ class SqliteStore:
         snapshot_seconds: float = 900,
         query_seconds: float = 30,
         read_only: bool = False,
+        vault: Vault | None = None,
     ) -> None:
         self.path = path
         self._clock = clock
         self._retention = int(snapshot_seconds * 1_000_000)
         self._query_seconds = query_seconds
         self._read_only = read_only
-        self._known = Known()
+        self._known = Known(vault or Vault())
         self._last: dict[str, int] = {}
         self._readers = threading.local()
         self._open: weakref.WeakSet[Reading] = weakref.WeakSet()

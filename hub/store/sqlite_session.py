@@ -16,6 +16,7 @@ from hub.store.codec import Codec
 from hub.store.protocol import Found, Item, Put, Version
 from hub.store.sqlite_clauses import Catalog, number, one_of
 from hub.store.sqlite_query import Compiler, ordering
+from hub.store.vault import Vault
 
 PROGRESS_STEPS = 20_000
 KEPT = 5_000
@@ -43,10 +44,11 @@ def refusal(error: sqlite3.Error) -> HubError:
 
 
 class Known:
-    """What the threads of a store know of the file: the catalog as the writer left it."""
+    """What the threads of a store know of the file: the catalog as the writer left it, and the keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault) -> None:
         self.catalog = Catalog(())
+        self.vault = vault
 
 
 class Reading:
@@ -57,7 +59,7 @@ class Reading:
         self._seconds = seconds
         self._deadline = float("inf")
         self._known = known
-        self.codec = Codec(dict(connection.execute("SELECT number, content FROM dictionary")))
+        self.codec = Codec(dict(connection.execute("SELECT number, content FROM dictionary")), known.vault)
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, PROGRESS_STEPS)
 
     # --- versions -----------------------------------------------------------------------------------------------------
@@ -144,10 +146,15 @@ class Reading:
     def item_by_key(self, queue: str, key: str) -> Item | None:
         return next(iter(self.items("queue = ? AND key = ?", (queue, key))), None)
 
+    def facts(self, stored: str | bytes) -> dict[str, Any]:
+        """The data of an item."""
+        found: dict[str, Any] = json.loads(self.codec.unpack_facts(stored))
+        return found
+
     def items(self, where: str, values: tuple[Any, ...]) -> list[Item]:
         """The rows of ``item`` for a condition."""
         return [
-            Item(queue, id, key, digest, state, json.loads(data), self.codec.unpack(codec, raw), *rest)
+            Item(queue, id, key, digest, state, self.facts(data), self.codec.unpack(codec, raw), *rest)
             for queue, id, key, digest, state, data, codec, raw, *rest in self.rows(
                 f"SELECT {ITEM} FROM item WHERE {where}", values
             )
@@ -262,7 +269,16 @@ class Writing(Reading):
         if present is not None:
             return present
         codec, raw = self.codec.pack(item.raw, resource=False)
-        content = (item.queue, item.id, item.key, item.digest, item.state, _json(item.data), codec, raw)
+        content = (
+            item.queue,
+            item.id,
+            item.key,
+            item.digest,
+            item.state,
+            self.codec.pack_facts(_json(item.data)),
+            codec,
+            raw,
+        )
         progress = (item.created, item.attempts, item.leased_until)
         try:
             cursor = self.connection.execute(
@@ -278,7 +294,7 @@ class Writing(Reading):
             raise HubError("not-found", f"{queue} has no item {id}")
         self.connection.execute(
             "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE seq = ?",
-            (state, _json(json.loads(row[1]) | data), row[0]),
+            (state, self.codec.pack_facts(_json(self.facts(row[1]) | data)), row[0]),
         )
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
@@ -307,5 +323,5 @@ class Writing(Reading):
         return len(due)
 
 
-def _json(data: dict[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
