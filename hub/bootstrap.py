@@ -168,9 +168,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         store, asked, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
-    imaging = Imaging(
-        store, Packs(settings.data / "images"), clock, ids, settings.region, carrying=databases.carrying
-    )
+    imaging = Imaging(store, Packs(settings.data / "images"), clock, ids, settings.region, carrying=databases.carrying)
     ingest.followers.append(imaging.follow)
     doors = Doors(
         settings=settings,
