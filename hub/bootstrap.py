@@ -163,7 +163,9 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     cards = HealthCards(store, databases, linker, audit, carduse, card_codes, clock, ids, limits)
     compartments = Compartments(standard, parser)
     full_text = FullTextSearch(store, settings.data / "fulltext.sqlite3") if store.local else None
-    asked = Parser(registry, settings.search, clock=clock, zone=zone, terminology=terminology, full_text=full_text)
+    asked = Parser(
+        registry, settings.search, clock=clock, zone=zone, terminology=terminology, full_text=full_text, blind=blind
+    )
     query = QueryService(
         store, asked, compartments, decide, audit, clock, secret(settings.data, "page-links"), settings.search
     )

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from hub.search.expression import Entries, Exists, Match, Query, Term
 from hub.services.context import Context
-from hub.services.imaging_rows import DATABASE
 from hub.services.imaging_index import Row, decode, encode, row_id
+from hub.services.imaging_rows import DATABASE
 from hub.store.protocol import Item, Put, Reader, Store, Transaction
 
 TYPE = "DicomWorkitem"
