@@ -91,7 +91,7 @@ class _Child:
             except HubError:
                 self._again()
                 raise
-        return json.decode(answer, max_bytes=len(answer))
+        return json.stored(answer)
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

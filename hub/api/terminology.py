@@ -51,7 +51,7 @@ class TerminologyOperations:
         route = request.route
         try:
             version = self._doors.query.read(request.context, route.type, route.id, request.databases)
-            resource = json.decode(version.text)
+            resource = json.stored(version.text)
         except HubError as error:
             shipped = terminology.registry.by_id(route.type, route.id)
             if error.name != "not-found" or shipped is None:

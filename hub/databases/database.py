@@ -69,7 +69,7 @@ class Databases:
 
     def decode(self, version: Version) -> Resource:
         """The resource of a version that is not a deletion."""
-        return json.decode(version.text)
+        return json.stored(version.text)
 
     def prepare(self, resource: Resource) -> Prepared:
         """The costly part of a write, without looking at what is stored: call it outside the transaction."""
@@ -203,7 +203,7 @@ def _same(current: Version, resource: Resource, body: bytes) -> bool:
     """Whether the content is that of the current version; the order of members is no content."""
     text = _text(resource, current.version, current.updated, body)
     return text == current.text or (
-        len(text) == len(current.text) and _equal(json.decode(text), json.decode(current.text))
+        len(text) == len(current.text) and _equal(json.stored(text), json.stored(current.text))
     )
 
 

@@ -56,7 +56,7 @@ def include(
     for round in range(MAX_ROUNDS):
         added: list[Version] = []
         forward = [step for step in search.includes if round == 0 or step.iterate]
-        resources = [(row, json.decode(row.text)) for row in fresh if _concerns(forward, row)]
+        resources = [(row, json.stored(row.text)) for row in fresh if _concerns(forward, row)]
         for step in forward:
             added += _forward(reader, step, resources, known, at, access, limit)
         for step in search.revincludes:
@@ -170,5 +170,5 @@ def _of_version(version: str) -> Expression:
 
 
 def _urls(row: Version) -> list[str]:
-    url = json.decode(row.text).get("url")
+    url = json.stored(row.text).get("url")
     return [url] if isinstance(url, str) else []

@@ -80,7 +80,7 @@ class Sink:
 
     def entries(self) -> Entries:
         self.check()
-        return Entries(tuple(Term(*one) for one in self.terms), tuple(Range(*one) for one in self.ranges))
+        return Entries(tuple(map(Term._make, self.terms)), tuple(map(Range._make, self.ranges)))
 
 
 Emitter = Callable[[Sink, str, Any], None]

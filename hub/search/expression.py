@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Number = int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """Index entry for equality and prefix: a token (value = code), reference (``Type/id``), uri or string."""
 
     param: str
@@ -26,8 +25,7 @@ class Term:
     system: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Index entry for order: ``low <= high``, both inclusive-exclusive as the parameter's type defines."""
 
     param: str

@@ -60,7 +60,7 @@ def of_person(reader: Reader, id: str) -> list[str]:
         version = reader.read("Person", id)
         if version is None or version.deleted:
             return []
-        person: Resource = json.decode(version.text)
+        person: Resource = json.stored(version.text)
         successor = golden.successor(person)
         if successor is None:
             return [reference.removeprefix("Patient/") for reference in golden.links(person)]
@@ -101,7 +101,7 @@ def _read(reader: Reader, id: str) -> Resource | None:
     version = reader.read("Patient", id)
     if version is None or version.deleted:
         return None
-    patient: Resource = json.decode(version.text)
+    patient: Resource = json.stored(version.text)
     return patient
 
 

@@ -131,7 +131,7 @@ def _feed(plan: Plan, id: str, events: list[Event], root: str) -> bytes:
     entries = [
         {
             "fullUrl": f"{root}/{one.version.type}/{one.version.id}",
-            "resource": json.decode(one.version.text),
+            "resource": json.stored(one.version.text),
             "request": {
                 "method": "POST" if one.version.version == 1 else "PUT",
                 "url": f"{one.version.type}/{one.version.id}",
@@ -156,7 +156,7 @@ def bundle(plan: Plan, id: str, kind: str, events: list[Event], root: str, total
             "response": {"status": "201" if version.version == 1 else "200"},
         }
         if plan.content == "full-resource":
-            told["resource"] = json.decode(version.text)
+            told["resource"] = json.stored(version.text)
         entries.append(told)
     first = {
         "fullUrl": f"{root}/Subscription/{id}/$status",

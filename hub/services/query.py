@@ -298,7 +298,7 @@ class QueryService:
         seen: dict[tuple[str, ...], int] = {}
         newest = []
         for row in found:
-            code = _code(json.decode(row.version.text))
+            code = _code(json.stored(row.version.text))
             seen[code] = seen.get(code, 0) + 1
             if seen[code] <= limit:
                 newest.append(row.version)

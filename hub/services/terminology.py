@@ -65,7 +65,7 @@ class StoredTerminology:
             self._terminology.remove(version.type, *self._known.pop(key))
         if version.deleted:
             return
-        resource = json.decode(version.text)
+        resource = json.stored(version.text)
         try:
             self._terminology.put(resource)
         except TerminologyError as error:

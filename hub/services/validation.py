@@ -29,7 +29,7 @@ class StoredDefinitions:
         url, _, version = canonical.partition("|")
         exact: Expression = Match("version", Equals(version, None)) if version else ALL
         rows = self._store.find(Query((type,), both(Match("url", Equals(url, None)), exact), limit=100))
-        return json.decode(max(rows, key=lambda row: row.version.seq).version.text) if rows else None
+        return json.stored(max(rows, key=lambda row: row.version.seq).version.text) if rows else None
 
     def changed(self) -> bool:
         """Whether one has changed since the last look."""

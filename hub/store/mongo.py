@@ -18,7 +18,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import pymongo
@@ -264,7 +263,7 @@ class MongoStore:
     def write(self, work: Callable[[Transaction], T]) -> T:
         return self._writer.write(work)
 
-    def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def submit(self, work: Callable[[Transaction], T]) -> Job[T]:
         return self._writer.submit(work)
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int = 1) -> list[Item]:
@@ -281,11 +280,11 @@ class MongoStore:
             raise refusal(error) from error
         return claimed
 
-    def _commit(self, jobs: Iterator[Job]) -> None:
+    def _commit(self, jobs: Iterator[Job[Any]]) -> None:
         """Run the jobs in one transaction; after a transient failure run it again."""
         until, pause = time.monotonic() + RETRY_SECONDS, 0.002
-        taken: list[Job] = []
-        fresh, failed = _noted(jobs, taken), set[Job]()
+        taken: list[Job[Any]] = []
+        fresh, failed = _noted(jobs, taken), set[Job[Any]]()
         while True:
             again = [job for job in taken if job not in failed]
             try:
@@ -300,13 +299,13 @@ class MongoStore:
                 time.sleep(random.uniform(0, pause))
                 pause = min(pause * 2, 0.1)
 
-    def _attempt(self, session: ClientSession, jobs: Iterable[Job], until: float) -> None:
+    def _attempt(self, session: ClientSession, jobs: Iterable[Job[Any]], until: float) -> None:
         with session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority")):
             transaction = Writing(self, session)
             for job in jobs:
                 transaction.begin()
                 with job:
-                    job.result = job.work(transaction)
+                    job.value = job.work(transaction)
                 if isinstance(job.error, PyMongoError):
                     raise job.error
                 if job.error is not None and not transaction.undo():
@@ -350,12 +349,12 @@ class MongoStore:
 class _RaisedLate(Exception):
     """The job raised after some of its writes had been sent: the transaction must be run again without it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[Any]) -> None:
         super().__init__()
         self.job = job
 
 
-def _noted(jobs: Iterator[Job], taken: list[Job]) -> Iterator[Job]:
+def _noted(jobs: Iterator[Job[Any]], taken: list[Job[Any]]) -> Iterator[Job[Any]]:
     for job in jobs:
         taken.append(job)
         yield job

@@ -12,13 +12,23 @@ raised to the caller.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from hub.search.expression import Entries, Number, Query
 
 T = TypeVar("T")
+D = TypeVar("D", covariant=True)
+
+
+class Durable(Protocol[D]):
+    """Work that was handed over and may not be durable yet."""
+
+    def exception(self) -> BaseException | None:
+        """Wait; what it failed with, None when it is durable."""
+
+    def result(self) -> D:
+        """Wait; its value once it is durable, or its error is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +154,8 @@ class Store(Reader, Protocol):
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` atomically; returns when durable (see the module's text)."""
 
-    def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
-        """As write, without waiting: the future is done when durable."""
+    def submit(self, work: Callable[[Transaction], T]) -> Durable[T]:
+        """As write, without waiting."""
 
     def history(
         self,

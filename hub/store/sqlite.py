@@ -15,10 +15,9 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hub.errors import HubError
 from hub.search.expression import Query
@@ -242,7 +241,7 @@ class SqliteStore:
         self._writable()
         return self._writer.write(work)
 
-    def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
+    def submit(self, work: Callable[[Transaction], T]) -> Job[T]:
         self._writable()
         return self._writer.submit(work)
 
@@ -254,7 +253,7 @@ class SqliteStore:
         if self._read_only:
             raise HubError("configuration", f"{self.path} is open for reading only")
 
-    def _commit(self, jobs: Iterator[Job]) -> None:
+    def _commit(self, jobs: Iterator[Job[Any]]) -> None:
         """Run the jobs, commit all as one. What goes wrong as a whole undoes the whole."""
         execute = self._transaction.connection.execute
         try:
@@ -271,13 +270,13 @@ class SqliteStore:
                 raise refusal(error) from error
             raise
 
-    def _perform(self, jobs: Iterator[Job]) -> None:
+    def _perform(self, jobs: Iterator[Job[Any]]) -> None:
         """Run each job; one that fails leaves nothing behind.
 
         A savepoint for each costs a tenth of an ingest, and jobs seldom fail after they have written. So the jobs run
         without; when one does, all are undone and run again, each in a savepoint.
         """
-        done: list[Job] = []
+        done: list[Job[Any]] = []
         for job in jobs:
             done.append(job)
             changes = self._transaction.connection.total_changes
@@ -289,15 +288,15 @@ class SqliteStore:
                 for each in done:
                     self._alone(each)
 
-    def _attempt(self, job: Job) -> None:
+    def _attempt(self, job: Job[Any]) -> None:
         with job:
-            job.result = job.work(self._transaction)
+            job.value = job.work(self._transaction)
         if isinstance(job.error, sqlite3.Error):
             job.error = refusal(job.error)
         if job.error is not None and not self._transaction.connection.in_transaction:
             raise job.error  # SQLite has undone everything: disk full, I/O error
 
-    def _alone(self, job: Job) -> None:
+    def _alone(self, job: Job[Any]) -> None:
         execute = self._transaction.connection.execute
         execute("SAVEPOINT work")
         self._attempt(job)

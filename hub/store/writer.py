@@ -10,9 +10,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hub.errors import HubError
 
@@ -37,22 +36,35 @@ class Attempt:
         return True
 
 
-class Job(Attempt):
-    """Work that waits to be durable; run it as ``with job: job.result = job.work(transaction)``."""
+class Job(Attempt, Generic[T]):
+    """Work that waits to be durable; run it as ``with job: job.value = job.work(transaction)``.
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
+    Another thread waits for it; a bare lock costs a tenth of a Future.
+    """
+
+    def __init__(self, work: Callable[[Any], T]) -> None:
         super().__init__()
         self.work = work
-        self.result: Any = None
-        self.future: Future[Any] = Future()
+        self.value: Any = None
+        self._pending = threading.Lock()
+        self._pending.acquire()
 
     def resolve(self, failure: BaseException | None = None) -> None:
-        """Tell the caller: ``failure`` of the commit, else what the work raised, else its result."""
-        error = failure or self.error
-        if error is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(self.result)
+        """Let the caller go on: with ``failure`` of the commit, else what the work raised, else its value."""
+        self.error = failure or self.error
+        self._pending.release()
+
+    def exception(self) -> BaseException | None:
+        """Wait until it is durable or has failed; what it failed with."""
+        with self._pending:
+            return self.error
+
+    def result(self) -> T:
+        """Wait until it is durable; its value, or its error is raised."""
+        if (error := self.exception()) is not None:
+            raise error
+        value: T = self.value
+        return value
 
 
 class GroupWriter:
@@ -63,26 +75,25 @@ class GroupWriter:
     nothing waits, for upkeep.
     """
 
-    def __init__(self, commit: Callable[[Iterator[Job]], None], idle: Callable[[], None], name: str) -> None:
+    def __init__(self, commit: Callable[[Iterator[Job[Any]]], None], idle: Callable[[], None], name: str) -> None:
         self._commit = commit
         self._idle = idle
-        self._waiting: queue.Queue[Job | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._closing = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Any], T]) -> Future[T]:
+    def submit(self, work: Callable[[Any], T]) -> Job[T]:
         """Queue the work. HubError("throttled") when too much waits, HubError("exception") after close."""
         job = Job(work)
         with self._lock:
             if self._closing:
                 raise HubError("exception", "the store is closed; nothing can be written any more")
-            try:
-                self._waiting.put_nowait(job)
-            except queue.Full:
-                raise HubError("throttled", f"{MAX_WAITING} writes wait for the disk; send again later") from None
-        return job.future
+            if self._waiting.qsize() >= MAX_WAITING:
+                raise HubError("throttled", f"{MAX_WAITING} writes wait for the disk; send again later")
+            self._waiting.put(job)
+        return job
 
     def write(self, work: Callable[[Any], T]) -> T:
         """Queue the work and wait until it is durable."""
@@ -110,22 +121,21 @@ class GroupWriter:
                 return
             self._batch(first)
 
-    def _batch(self, first: Job) -> None:
-        taken: list[Job] = []
+    def _batch(self, first: Job[Any]) -> None:
+        taken: list[Job[Any]] = []
         whole = Attempt()
         with whole:
             self._commit(self._gather(first, taken))
         for job in taken:
             job.resolve(whole.error)
 
-    def _gather(self, first: Job, taken: list[Job]) -> Iterator[Job]:
+    def _gather(self, first: Job[Any], taken: list[Job[Any]]) -> Iterator[Job[Any]]:
         """``first`` and what waits behind it, each noted in ``taken`` before it is handed out."""
         until = time.monotonic() + BATCH_SECONDS
-        job: Job | None = first
+        job: Job[Any] | None = first
         while job is not None:
-            if job.future.set_running_or_notify_cancel():
-                taken.append(job)
-                yield job
+            taken.append(job)
+            yield job
             if len(taken) >= MAX_BATCH or time.monotonic() > until:
                 return
             try:
