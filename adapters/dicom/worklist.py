@@ -25,6 +25,7 @@ from hub.fhir import json
 from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.imaging_index import matches
+from hub.services.imaging_names import alphabetic
 from hub.services.imaging_patients import SEXES, names, namespace
 
 MODEL = "1.2.840.10008.5.1.4.31"
@@ -107,7 +108,7 @@ def step(order: Resource, patient: Resource, modality: str, station: str, zone: 
     return {
         "00080050": _of("SH", number),
         "00080090": _of("PN", _person(order.get("requester", {}).get("display", ""))),
-        "00100010": _of("PN", names(patient)),
+        "00100010": _of("PN", spelled(names(patient))),
         "00100020": _of("LO", identifier.get("value")),
         "00100021": _of("LO", namespace(system) if "/authority/" in system else None),
         "00100030": _of("DA", patient.get("birthDate", "").replace("-", "")),
@@ -162,6 +163,14 @@ def _person(text: str) -> dict[str, str] | None:
     if not text:
         return None
     return {"Alphabetic" if text.isascii() else "Ideographic": text.replace(" ", "^", 1)}
+
+
+def spelled(groups: dict[str, str]) -> dict[str, str]:
+    """The groups of a name with an Alphabetic one: many a modality shows no other."""
+    if not groups or "Alphabetic" in groups:
+        return groups
+    read = alphabetic(groups["Ideographic"]) if "Ideographic" in groups else ""
+    return {"Alphabetic": read, **groups} if read else groups
 
 
 def _code(coding: Resource) -> Attributes:

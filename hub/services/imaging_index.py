@@ -33,6 +33,7 @@ from hub.search.expression import (
     Term,
     either,
 )
+from hub.services.imaging_names import readings
 from hub.store.protocol import Version
 
 Level = Literal["study", "series", "instance"]
@@ -100,6 +101,12 @@ def texts(element: dict[str, Any]) -> list[str]:
     return out
 
 
+def spoken(element: dict[str, Any]) -> list[str]:
+    """The same, and the readings of Chinese names: what an element is found by."""
+    written = texts(element)
+    return [*written, *(read for name in written for read in readings(name))] if element.get("vr") == "PN" else written
+
+
 def pick(attributes: dict[str, Any], level: Level, uid: str) -> dict[str, Any]:
     picked = {tag: element for tag, element in attributes.items() if (row := BY_TAG.get(tag)) and row.level == level}
     picked[STUDY_UID if level == "study" else SERIES_UID] = {"vr": "UI", "Value": [uid]}
@@ -140,7 +147,7 @@ def entries(row: Row, level: Level) -> Entries:
         attribute = BY_TAG.get(tag)
         if attribute is None or attribute.level != level or not attribute.match:
             continue
-        for value in texts(element):
+        for value in spoken(element):
             if attribute.match in ("date", "time"):
                 interval = _interval(attribute.match, value)
                 if interval:
@@ -199,7 +206,7 @@ def _wildcard(value: str) -> Prefix | Contains | Equals | Exists:
 
 def fits(element: dict[str, Any], value: str) -> bool:
     patterns = [re.compile(fnmatch.translate(fold(part).replace("[", "[[]"))) for part in value.split("\\")]
-    return any(pattern.fullmatch(fold(found)) for found in texts(element) for pattern in patterns)
+    return any(pattern.fullmatch(fold(found)) for found in spoken(element) for pattern in patterns)
 
 
 Keys = Sequence[tuple[Attribute, str]]

@@ -29,13 +29,6 @@ def say(hub: Hub, kind: str, *segments: str, facility: str = "A") -> None:
     assert b"MSA|AA|" in answer, answer
 
 
-def unlink(hub: Hub, number: str) -> None:
-    """The merge is undone: the Patient is in use again and no longer replaced."""
-    prior = next(found for found in hub.resources("Patient") if found["identifier"][0]["value"] == number)
-    whole = {name: value for name, value in prior.items() if name not in ("link", "active")}
-    hub.doors.ingest.update(Context(door="test", actor="test"), "Patient", prior["id"], whole)
-
-
 def find(hub: Hub, **keys: str) -> list[pydicom.Dataset]:
     """C-FIND at study level, asked in UTF-8."""
     wanted = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID")
@@ -153,7 +146,7 @@ def test_a_merge_moves_the_studies_and_its_undoing_brings_them_back(hub: Hub) ->
     hub.store(one("1.3", PatientID="20002"), calling="A_CT")
     assert {found.StudyInstanceUID for found in find(hub, PatientID="10001")} == {"1.1", "1.2", "1.3"}
 
-    unlink(hub, "20002")
+    say(hub, "ADT^A37^ADT_A37", kept, prior)
     assert {found.StudyInstanceUID for found in find(hub, PatientID="20002")} == {"1.2", "1.3"}
     hub.until(lambda: len(subjects(hub)) == 2)
     url = "/studies/1.2/series/1.2.0/instances/1.2.1"
