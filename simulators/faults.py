@@ -110,6 +110,9 @@ def _delimiters(sending: Sending, stream: Stream) -> list[Sending]:
 
 
 def _missing(sending: Sending, stream: Stream) -> list[Sending]:
+    """Only where the structure of the message requires PID outside of any group."""
+    if sending.kind[:3] not in ("ADT", "DFT", "MDM", "VXU"):
+        return [sending]
     control, body = _renamed(sending, "M")
     kept = b"\r".join(segment for segment in body.split(b"\r") if not segment.startswith(b"PID"))
     return [replace(_again(sending, "missing-segment", -1, kept, "refuse"), control_id=control), sending]

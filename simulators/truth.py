@@ -18,6 +18,8 @@ from simulators.record import Fact, Sending
 
 FORMAT = "region-hub-truth/1"
 Key = tuple[str, ...]
+UNREADABLE = {"delimiters"}
+"""Faults that leave no control id to read: the refusal is seen in the acknowledgement only."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ def of(log: Iterable[Sending]) -> Truth:
     for sending in log:
         truth.messages += 1
         facts += sending.facts
-        if sending.expect == "refuse":
+        if sending.expect == "refuse" and sending.how not in UNREADABLE:
             truth.refused[sending.control_id] = sending.how
     for fact in sorted(facts, key=lambda fact: fact.at):
         truth.resources.setdefault((fact.type, fact.key), {}).update(fact.values)

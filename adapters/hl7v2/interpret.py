@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.hl7v2 import ack
+from adapters.hl7v2 import ack, spec
 from adapters.hl7v2.message import Message, Segment, header_of, parse, path
 from adapters.mapping import conversions, tables
 from adapters.mapping.conversions import Circumstances
@@ -109,6 +109,8 @@ def translate(message: Message, zone: str) -> Translation:
     if len(heads) > 1:
         raise HubError("structure", "the block holds more than one MSH segment; send one message a block", "MSH[2]")
     kind = kind_of(message)
+    if needs_patient(message.version, kind) and not message.all("PID"):
+        raise HubError("required", f"{kind} says nothing of a patient without PID (HL7 v2.5.1 2.5.2)", "PID")
     circumstances = circumstances_of(message, zone)
     segments = [segment for segment in message.segments if segment.is_line()]
     mapped = engine().run(
@@ -117,6 +119,13 @@ def translate(message: Message, zone: str) -> Translation:
     for resource in mapped.resources:
         resource["meta"] = {"source": circumstances.source}
     return Translation(message, mapped, circumstances)
+
+
+@lru_cache(maxsize=1024)
+def needs_patient(version: str, kind: str) -> bool:
+    """Whether the base structure of an event has PID outside of any group, and requires it."""
+    group = spec.load(version).structures.get(spec.structure_of(kind))
+    return group is not None and any(member.name == "PID" and member.min > 0 for member in group.members)
 
 
 def kind_of(message: Message) -> str:

@@ -77,11 +77,16 @@ def double(process: Process, client: httpx.Client) -> None:
 
 
 def join(process: Process, client: httpx.Client) -> None:
-    """Two persons of whom an ID document is known each."""
-    found = [entry["resource"] for entry in client.get("/fhir/Person?active=true&_count=50").json()["entry"]]
-    documented = [one for one in found if any(RESIDENT_ID == id.get("system") for id in one.get("identifier", ()))]
-    one, other = (person["link"][0]["target"]["reference"] for person in documented[:2])
-    assert decide(client, one, other, same=True) == 200
+    """Two Patients with the ID numbers of two people."""
+    found = client.get(f"/fhir/Patient?identifier={RESIDENT_ID}|&_count=50").json()["entry"]
+    by_number = {
+        identifier["value"]: entry["resource"]["id"]
+        for entry in found
+        for identifier in entry["resource"]["identifier"]
+        if identifier.get("system") == RESIDENT_ID
+    }
+    one, other = list(by_number.values())[:2]
+    assert decide(client, f"Patient/{one}", f"Patient/{other}", same=True) == 200
 
 
 def part(process: Process, client: httpx.Client) -> None:
