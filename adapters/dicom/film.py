@@ -109,10 +109,9 @@ class Film:
         except HubError as error:
             return self._closed(request, error) if error.name in CLOSED else self._ask(request)
         study, series, instances = self._films.study(share)
-        reports = [report.shown(one) for one in self._films.reports(share)]
-        reports += [
-            report.of_instance(row, self._doors.imaging.file(row)) for row in instances if report.is_report(row)
-        ]
+        stored = {f"urn:oid:{row['uid']}" for row in instances}  # a report that is an instance is shown as such
+        reports = [report.shown(one) for one in self._films.reports(share) if not stored & _identifiers(one)]
+        reports += [report.structured(row["attributes"]) for row in instances if report.is_report(row)]
         values = {"study": film_study.heading(study), "reports": [one for one in reports if one], "series": len(series)}
         return self._html(request, "film.html", 200, watermark=self._watermark(share), **values)
 
@@ -209,6 +208,10 @@ class Film:
         if row is None or row["study"] != share.study:
             raise HubError("not-found", "there is no such image in this share")
         return row
+
+
+def _identifiers(resource: dict[str, Any]) -> set[str]:
+    return {one.get("value", "") for one in resource.get("identifier", ())}
 
 
 def _token(request: Request) -> str:

@@ -68,24 +68,18 @@ def pdf(row: Row, file: bytes) -> bytes:
 # --- Structured Report ------------------------------------------------------------------------------------------------
 
 
-def of_instance(row: Row, file: bytes) -> Report | None:
-    """A stored Structured Report; None when it says nothing. ``file`` is not needed: its attributes are in the row."""
-    del file
-    return structured(row["attributes"])
-
-
 def structured(attributes: Attributes) -> Report | None:
     """A content tree as lines; the title is its concept name (PS3.3 C.17.3.2)."""
     lines: list[Line] = []
-    for item in _items(attributes, "0040A730"):
-        _content(item or {}, 0, lines)
+    for item in items(attributes, "0040A730"):
+        _content(item, 0, lines)
     if not lines:
         return None
     day, time = text(attributes, "00080023") or text(attributes, "00080020"), text(attributes, "00080033")
     when = f"{day[:4]}-{day[4:6]}-{day[6:8]}" if len(day) == 8 else day
     when += f" {time[:2]}:{time[2:4]}" if len(time) >= 4 else ""
     final = text(attributes, "0040A493") == "VERIFIED" or text(attributes, "0040A496") == "FINAL"
-    observers = [text(item or {}, "0040A075") for item in _items(attributes, "0040A073")]
+    observers = [text(item, "0040A075") for item in items(attributes, "0040A073")]
     return Report(
         _meaning(attributes, "0040A043"), when, "final" if final else "preliminary",
         ", ".join(_name(one) for one in observers if one), tuple(lines),
@@ -95,23 +89,23 @@ def structured(attributes: Attributes) -> Report | None:
 def _content(item: Attributes, depth: int, lines: list[Line]) -> None:
     if depth > MAX_DEPTH or len(lines) >= MAX_LINES:
         return
-    kind, name = text(item, "0040A040"), _meaning(item, "0040A043")
-    value = _value(item, kind)
-    if name or value:
-        lines.append(Line(depth, name, value))
-    for below in _items(item, "0040A730"):
-        _content(below or {}, depth + 1, lines)
+    name, said = _meaning(item, "0040A043"), value(item)
+    if name or said:
+        lines.append(Line(depth, name, said))
+    for below in items(item, "0040A730"):
+        _content(below, depth + 1, lines)
 
 
-def _value(item: Attributes, kind: str) -> str:
+def value(item: Attributes) -> str:
     """The value of a content item by its Value Type (PS3.3 table C.17.3-7)."""
+    kind = text(item, "0040A040")
     if kind == "TEXT":
         return text(item, "0040A160")
     if kind == "CODE":
         return _meaning(item, "0040A168")
     if kind == "NUM":
-        measured = (_items(item, "0040A300") or [{}])[0] or {}
-        unit = (_items(measured, "004008EA") or [{}])[0] or {}
+        measured = (items(item, "0040A300") or [{}])[0]
+        unit = (items(measured, "004008EA") or [{}])[0]
         short = text(unit, "00080100")
         return f"{text(measured, '0040A30A')} {short if short != '1' else ''}".strip()
     tags = {"PNAME": "0040A123", "DATE": "0040A121", "TIME": "0040A122", "DATETIME": "0040A120", "UIDREF": "0040A124"}
@@ -119,13 +113,14 @@ def _value(item: Attributes, kind: str) -> str:
     return _name(found) if kind == "PNAME" else found
 
 
-def _items(attributes: Attributes, tag: str) -> list[Attributes]:
-    return attributes.get(tag, {}).get("Value") or []
+def items(attributes: Attributes, tag: str) -> list[Attributes]:
+    """The items of a sequence."""
+    return [item or {} for item in attributes.get(tag, {}).get("Value") or []]
 
 
 def _meaning(attributes: Attributes, tag: str) -> str:
     """Code Meaning of the first item of a code sequence."""
-    return text((_items(attributes, tag) or [{}])[0] or {}, "00080104")
+    return text((items(attributes, tag) or [{}])[0], "00080104")
 
 
 def _name(value: str) -> str:
@@ -143,9 +138,8 @@ def shown(resource: Resource) -> Report | None:
     """A DiagnosticReport with its results in ``contained``; None when it has no text."""
     lines = []
     for result in resource.get("contained", ()):
-        value = _observed(result)
-        if value:
-            lines.append(Line(0, _concept(result.get("code", {})), value))
+        if observed := _observed(result):
+            lines.append(Line(0, _concept(result.get("code", {})), observed))
     if resource.get("conclusion"):
         lines.append(Line(0, "conclusion", str(resource["conclusion"])))
     for form in resource.get("presentedForm", ()):

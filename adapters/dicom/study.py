@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.dicom import conversions
+from adapters.dicom import conversions, diagnostic_report
 from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
 from adapters.dicom.dataset import text
 from adapters.dicom.instance import PATIENTLESS, institution
@@ -57,7 +57,14 @@ def submit(doors: Doors, study: Row) -> None:
             built["basedOn"] = [{"reference": order}]
         if steps := doors.imaging.steps(study["uid"]):
             built["procedureReference"] = {"reference": f"Procedure/{procedure_id(steps[0]['uid'])}"}
-        resources = [endpoint(facts.http.base_url or f"http://{facts.bind}:{facts.http.port}"), built]
+        devices = {row["id"]: made for row in series if (made := device(row, circumstances))}
+        for part, row in zip(built["series"], sorted(series, key=_number("00200011")), strict=True):
+            if row["id"] in devices:
+                actor = {"reference": f"Device/{devices[row['id']]['id']}"}
+                part["performer"] = [*part.get("performer", ()), {"actor": actor}]
+        resources = [endpoint(facts.http.base_url or f"http://{facts.bind}:{facts.http.port}")]
+        resources += {made["id"]: made for made in devices.values()}.values()
+        resources += [built, *diagnostic_report.reports(built, instances, circumstances)]
         if reference and not doors.imaging.knows(reference):
             resources.insert(0, patient(study))
         bundle["entry"] = [{"resource": resource} for resource in resources]
@@ -162,6 +169,25 @@ def patient(study: Row) -> Resource:
     if len(born) == 8 and born.isdecimal():
         built["birthDate"] = f"{born[:4]}-{born[4:6]}-{born[6:]}"
     return {element: value for element, value in built.items() if value}
+
+
+def device(series: Row, circumstances: Circumstances) -> Resource | None:
+    """The modality that made a series (PS3.3 C.7.5.1); None when it has neither serial number nor station name."""
+    attributes = series["attributes"]
+    tags = {"serial": "00181000", "station": "00081010", "maker": "00080070", "model": "00081090"}
+    named = {name: text(attributes, tag).strip() for name, tag in tags.items()}
+    if not (named["serial"] or named["station"]):
+        return None
+    system = f"{conversions.OURS}/authority/{circumstances.facility}/device"
+    value = "|".join(named[name] for name in tags if named[name])
+    built: Resource = {
+        "resourceType": "Device", "id": resource_id("Device", system, value),
+        "identifier": [{"system": system, "value": named["serial"] or named["station"]}],
+        "manufacturer": named["maker"], "serialNumber": named["serial"], "modelNumber": named["model"],
+        "deviceName": [{"name": named["station"] or named["model"] or named["serial"], "type": "user-friendly-name"}],
+        "type": {"coding": [conversions.modality(attributes, "00080060", circumstances)]},
+    }  # fmt: skip
+    return {element: found for element, found in built.items() if found}
 
 
 def endpoint(base: str) -> Resource:

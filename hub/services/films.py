@@ -211,8 +211,9 @@ class Films:
         """The DiagnosticReports that name the study or its order; their results stand in ``contained``."""
         resource = self._read("ImagingStudy", share.imaging_study.removeprefix("ImagingStudy/"))
         orders = {order.get("reference") for order in resource.get("basedOn", ())}
+        patient = resource.get("subject", {}).get("reference", "")
         found = []
-        for row in self._store.find(Query(("DiagnosticReport",), Match("patient", Equals(share.patient)), limit=500)):
+        for row in self._store.find(Query(("DiagnosticReport",), Match("patient", Equals(patient)), limit=500)):
             report = self._databases.decode(row.version)
             named = {one.get("reference") for one in report.get("imagingStudy", ())}
             based = {one.get("reference") for one in report.get("basedOn", ())}

@@ -188,5 +188,5 @@ def test_images_are_in_order_of_space_else_of_number(hub: Hub) -> None:
 def test_a_structured_report_is_read_as_text() -> None:
     from .conftest import row
 
-    written = report.of_instance(*row(next(FILES.rglob("test-SR.dcm"))))
+    written = report.structured(row(next(FILES.rglob("test-SR.dcm")))[0]["attributes"])
     assert written is not None and written.title and len(written.lines) > 5
