@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from adapters.dicom import query, stow, study, wado, web_ups
+from adapters.dicom import capabilities, query, stow, study, wado, web_ups
 from adapters.dicom.multipart import DICOM_JSON
 from adapters.dicom.wado import HEADERS
 from hub.errors import HubError
@@ -60,6 +60,7 @@ def create(doors: Doors) -> tuple[str, ASGIApp]:
     ]
     routes += [Route(path, web.store, methods=["POST"]) for path in ("/studies", whole)]
     routes += web_ups.routes(doors)
+    routes.append(Route("/", capabilities.retrieve, methods=["OPTIONS"]))
     application = Starlette(routes=routes, exception_handlers={HubError: _refuse})
     return PREFIX, application
 
