@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from hub.api.server import HttpServer
 from hub.audit.record import Audit
 from hub.conformance import regional
-from hub.consent.decide import decide
+from hub.consent import policy
+from hub.consent.decide import Decision
 from hub.databases.database import DATABASES, Databases
 from hub.errors import HubError
 from hub.fhir import definitions
@@ -52,6 +53,7 @@ from hub.services.imports import Imports
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
 from hub.services.messaging import Messages
+from hub.services.optout import OptOut
 from hub.services.query import QueryService
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
@@ -162,6 +164,12 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     limits = Limits(settings.healthcard.offline_seconds)
     cards = HealthCards(store, databases, linker, audit, carduse, card_codes, clock, ids, limits)
     compartments = Compartments(standard, parser)
+    decide = Decision(
+        policy.load(settings.access.policy),
+        lambda type: compartments.parameters("Patient", type),
+        registry.types,
+        OptOut(store),
+    )
     full_text = FullTextSearch(store, settings.data / "fulltext.sqlite3") if store.local else None
     asked = Parser(
         registry, settings.search, clock=clock, zone=zone, terminology=terminology, full_text=full_text, blind=blind

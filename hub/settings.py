@@ -90,6 +90,13 @@ class Subscriptions(_Section):
     allowed_hosts: tuple[str, ...] = ()
 
 
+class Access(_Section):
+    """Who may read what."""
+
+    policy: str = ""
+    claims: bool = False
+
+
 class Grace(_Section):
     """For a time findings of a rule weigh less, or more: what was agreed with an institution.
 
@@ -125,6 +132,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     search: Search = Search()
     subscriptions: Subscriptions = Subscriptions()
+    access: Access = Access()
     grace: tuple[Grace, ...] = ()
 
     @classmethod

@@ -103,7 +103,7 @@ def create(doors: Doors) -> App:
     mounts: dict[str, Any] = {
         name: Dispatcher(
             f"/{name}", scope, api.router, api.handlers, pool, doors.settings.http,
-            lambda: f"{start}-{next(numbers)}", on_loop, api.defer,
+            lambda: f"{start}-{next(numbers)}", on_loop, api.defer, doors.settings.access.claims,
         )
         for name, scope in BASES.items()
     }  # fmt: skip

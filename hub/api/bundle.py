@@ -51,7 +51,7 @@ def document(root: str, versions: Sequence[Version], id: str, now: int) -> list[
     return [json.encode(head)[:-1], b',"entry":[', b",".join(entries), b"]}"]
 
 
-def history(root: str, versions: Sequence[Version], links: Links, total: int) -> list[bytes]:
+def history(root: str, versions: Sequence[Version], links: Links, total: int | None) -> list[bytes]:
     """A history Bundle in pieces, newest version first; a deletion has no resource."""
     base = root.encode()
     return _bundle(b"history", links, total, [_history_entry(base, version) for version in versions])

@@ -12,9 +12,10 @@ import os
 import re
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from hub.api import exchange, negotiate
 from hub.api.exchange import Answer, Handler, Pairs, Request, Route
@@ -30,6 +31,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MAX_PARAMETERS = 1000
+MAX_CLAIM = 200
+_CLAIMS = ("institution", "role", "purpose", "reason")
 READS = frozenset(
     "read vread search_type search_system history_instance history_type history_system capabilities".split()
 )
@@ -58,6 +61,7 @@ class Dispatcher:
         new_id: Callable[[], str],
         on_loop: Callable[[Request], bool] = lambda request: False,
         defer: Callable[[Request], Answer | None] = lambda request: None,
+        claims: bool = False,
     ) -> None:
         self._prefix = prefix
         self._databases = databases
@@ -68,6 +72,7 @@ class Dispatcher:
         self._new_id = new_id
         self._on_loop = on_loop
         self._defer = defer
+        self._claims = claims
         self._roots: dict[tuple[str, int], str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +128,8 @@ class Dispatcher:
         route = self._router.find(method, path)
         client = scope.get("client")
         context = Context("fhir", "", client[0] if client else "", request=request_id)
+        if self._claims:
+            context = _claimed(context, headers)
         body, kind = b"", negotiate.JSON
         if method in _WITH_BODY:
             body = await self._body(receive, headers)
@@ -150,6 +157,15 @@ class Dispatcher:
             origin = self._settings.base_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
             root = self._roots[bound] = origin + self._prefix
         return root
+
+
+def _claimed(context: Context, headers: dict[str, str]) -> Context:
+    """The context with what the trusted proxy says of who asks; texts are percent-encoded UTF-8."""
+    given = {name: unquote(headers.get(f"x-hub-{name}", ""))[:MAX_CLAIM] for name in _CLAIMS}
+    return replace(
+        context, actor=given["institution"], role=given["role"], purpose=given["purpose"] or context.purpose,
+        reason=given["reason"],
+    )  # fmt: skip
 
 
 def reads(request: Request) -> bool:

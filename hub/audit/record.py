@@ -56,6 +56,8 @@ class Circumstances(Protocol):
     def purpose(self) -> str: ...
     @property
     def request(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
 def _coding(text: str) -> dict[str, str]:
@@ -77,7 +79,7 @@ PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 
 Note = tuple[int, str, str, str, str, str, str, Sequence[str], str]
-"""time, event, door, actor, peer, purpose, request, references, query."""
+"""time, event, door, actor, peer, purpose (or purpose|reason), request, references, query."""
 
 
 class Audit:
@@ -192,7 +194,15 @@ def _note(context: Circumstances, event: str, references: Sequence[str], now: in
     named = references[:MAX_ENTITIES]
     if len(references) > MAX_ENTITIES:
         query = f"{query} ({len(references)} resources, the first {MAX_ENTITIES} named)".strip()
-    return (now, event, context.door, context.actor, context.peer, context.purpose, context.request, named, query)
+    purpose = f"{context.purpose}|{context.reason}" if context.reason else context.purpose
+    return (now, event, context.door, context.actor, context.peer, purpose, context.request, named, query)
+
+
+def _purpose(text: str) -> dict[str, Any]:
+    """The purpose of use, with the reason given for it."""
+    code, _, reason = text.partition("|")
+    concept: dict[str, Any] = {"coding": [{"system": PURPOSE, "code": code}]}
+    return {**concept, "text": reason} if reason else concept
 
 
 def event(id: str, note: Note) -> dict[str, Any]:
@@ -210,7 +220,7 @@ def event(id: str, note: Note) -> dict[str, Any]:
         **EVENTS[name],
         "recorded": temporal.instant(at),
         "outcome": "0",
-        "purposeOfEvent": [{"coding": [{"system": PURPOSE, "code": purpose}]}],
+        "purposeOfEvent": [_purpose(purpose)],
         "agent": [agent],
         "source": {"site": door, "observer": {"display": "region-hub"}},
     }

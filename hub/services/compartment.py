@@ -48,12 +48,16 @@ class Compartments:
 
     def within_any(self, owner: str, ids: Sequence[str] | None, type: str) -> Expression:
         """Which resources of ``type`` are in the compartment of any of these owners (None: of any at all)."""
-        codes = [code for code in self._of(owner).get(type, ()) if code != "{def}"]
+        codes = self.parameters(owner, type)
         test = Prefix(f"{owner}/") if ids is None else In(tuple(f"{owner}/{id}" for id in ids))
         parts: list[Expression] = [Match(code, test) for code in codes]
         if type == owner:
             parts.append(ALL if ids is None else Ids(tuple(ids)))
         return either(parts)
+
+    def parameters(self, owner: str, type: str) -> tuple[str, ...]:
+        """The parameters by which a resource of ``type`` is in the compartment of an ``owner``."""
+        return tuple(code for code in self._of(owner).get(type, ()) if code != "{def}")
 
     def _of(self, owner: str) -> dict[str, tuple[str, ...]]:
         members = self._members.get(owner)

@@ -12,7 +12,8 @@ class Context:
     ``door`` is the edge it came through (``fhir``, ``platform``, ``web``, ``hl7v2``, ``dicom``, ``cli``); ``actor`` the
     authenticated or claimed party (user, HD of MSH-3/MSH-4, calling AE title); ``peer`` the network address;
     ``purpose`` a code of http://terminology.hl7.org/CodeSystem/v3-ActReason; ``origin`` the inbox item this data came
-    from, or ""; ``request`` an id that ties log lines, audit and answer together; ``language`` zh or en.
+    from, or ""; ``request`` an id that ties log lines, audit and answer together; ``language`` zh or en; ``role`` of
+    the person who asks and ``reason`` why, for the access decision (a break-glass needs one, and the trail keeps it).
     """
 
     door: str
@@ -22,3 +23,5 @@ class Context:
     origin: str = ""
     request: str = ""
     language: str = "zh"
+    role: str = ""
+    reason: str = ""

@@ -67,7 +67,7 @@ class Deferred(Jobs):
         asked = Asked(data["method"], data["root"], data["path"], pairs, tuple(data["databases"]), data["strict"])
         refused = False
         try:
-            body = self._perform(asked, Context("fhir", data["actor"], purpose=data["purpose"]))
+            body = self._perform(asked, self.context(item))
         except HubError as error:
             body, refused = json.encode(outcome.from_error(error)), True
         type = json.decode(body, max_bytes=len(body))["resourceType"]

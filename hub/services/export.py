@@ -111,7 +111,7 @@ class Exports(Jobs):
     def _versions(self, item: Item, type: str) -> Iterator[Version]:
         """The resources of a type in ascending order of change; one may come again in another batch of owners."""
         data = item.data
-        context = Context("fhir", data["actor"], purpose=data["purpose"])
+        context = self.context(item)
         narrowed = guarded(self._narrowed(data, type), lambda type: self._decide(context, (type,)))
         where = both(narrowed, self._decide(context, (type,)))
         for part in self._parts(data, type):

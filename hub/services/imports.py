@@ -93,7 +93,7 @@ class Imports(Jobs):
     def perform(self, item: Item, folder: Path) -> list[dict[str, Any]]:
         """Import; a row each for what was stored of a source (``type``, ``count``) and for its report of refusals."""
         rows: list[dict[str, Any]] = []
-        context = Context("fhir", item.data["actor"], purpose=item.data["purpose"])
+        context = self.context(item)
         for number, (type, source) in enumerate(item.data["inputs"]):
             name = f"errors-{number}.ndjson"
             stored, refused = Counter[str](), 0

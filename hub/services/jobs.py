@@ -57,7 +57,8 @@ class Jobs(ABC):
     def accept(self, context: Context, data: dict[str, Any]) -> str:
         """Write a job down and have it begun; its id."""
         now, id = self._clock(), self._new_id()
-        given = {"actor": context.actor, "purpose": context.purpose, **data}
+        party = {name: getattr(context, name) for name in ("actor", "role", "purpose", "reason")}
+        given = {**party, **data}
         item = Item(self.queue, id, id, "", ACCEPTED, given, b"", now)
 
         def work(tx: Any) -> None:
@@ -67,6 +68,14 @@ class Jobs(ABC):
         self._store.write(work)
         self._start()
         return id
+
+    @staticmethod
+    def context(item: Item) -> Context:
+        """Who asked for the job, as the access decision and the trail take it."""
+        data = item.data
+        return Context(
+            "fhir", data["actor"], purpose=data["purpose"], role=data.get("role", ""), reason=data.get("reason", "")
+        )
 
     def status(self, id: str) -> Item:
         """The job's row; ``data`` has ``files`` when it is complete, ``error`` when it failed.

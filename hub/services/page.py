@@ -41,10 +41,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Versions, newest first, how many there are in all, and the cursor of the next page."""
+    """Versions, newest first, how many there are in all (None: that is not told), and the cursor of the next page."""
 
     versions: tuple[Version, ...]
-    total: int
+    total: int | None
     next: str | None
 
 

@@ -361,7 +361,8 @@ class QueryService:
             if newest is None or not self._visible(context, newest, databases):
                 raise HubError("not-found", f"{types[0]}/{id} does not exist", f"{types[0]}/{id}")
         scope = tuple(databases) or DATABASES  # the rows of the imaging index belong to none of them
-        if total is None:
+        restricted = any(self._decide(context, (type,)) != ALL for type in types) or self._decide(context, types) != ALL
+        if total is None and not restricted:  # a count of what is hidden would tell of it
             total = self._store.history_count(types, id, databases=scope, since=since, until=until, lasting=lasting)
         rows = self._store.history(
             types, id, databases=scope, since=since, until=until, before=before, lasting=lasting, limit=count + 1

@@ -41,6 +41,7 @@ def test_no_server_error(server: str, path: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("path", ["/fhir/openapi.json", "/api/openapi.json"])
 def test_no_server_error_in_a_long_campaign(server: str, path: str) -> None:
     _, failed = fuzz(server + path, examples=300)
