@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from hub.errors import HubError
 from hub.fhir import definitions, json, paths, temporal
 from hub.fhir.paths import units
-from hub.search.parameters import Parameter, Registry
+from hub.search.parameters import Parameter, Registry, alternatives
 from hub.settings import Settings
 
 registry = Registry(definitions.load())
@@ -29,7 +29,9 @@ Test = Callable[[list[Value]], bool]
 
 def found(parameter: Parameter, resource: dict[str, Any]) -> list[Value]:
     """What the whole official expression finds."""
-    expression = OFFICIAL.get(parameter.url) or parameter.expression  # ours, or the official table has none
+    official = OFFICIAL.get(parameter.url, "")
+    mended = not set(alternatives(parameter.expression)) <= set(alternatives(official))  # or one of ours: local.csv
+    expression = parameter.expression if mended else official
     return [_extended(*one) for one in paths.compile(expression).typed(resource)] if expression else []
 
 
@@ -85,7 +87,7 @@ def questions(parameter: Parameter, values: list[Value]) -> Iterator[Question]:
             if -62e15 < low < 4e15:
                 yield from _limits(parameter.code, temporal.instant(low)[:10])
     if parameter.type == "string" and values:
-        for text in strings(*values[0])[:1]:
+        for text in [one for one in strings(*values[0]) if len(one) < 900][:1]:
             yield from _modified(parameter.code, text)
 
 
@@ -212,9 +214,9 @@ def links(value: Any, kind: str) -> list[str]:
         if "resourceType" in value:
             return [f"{value['resourceType']}/{value['id']}"] if "id" in value else []
         value = value.get("reference") or (value.get("url") if kind == "Attachment" else None)
-    if not isinstance(value, str) or value.startswith("#"):
+    if not isinstance(value, str) or (kind == "Reference" and value.startswith("#")):
         return []
-    return [value.partition("/_history/")[0].partition("#")[0]]
+    return [value.partition("/_history/")[0]]
 
 
 def _link_forms(value: Any, kind: str) -> Iterator[str]:
