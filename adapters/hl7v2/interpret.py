@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.hl7v2 import ack, spec
-from adapters.hl7v2.message import Message, Segment, header_of, parse, path
+from adapters.hl7v2.message import HEADERS, Message, Segment, header_of, parse, path
 from adapters.mapping import conversions, tables
 from adapters.mapping.conversions import Circumstances
 from adapters.mapping.engine import Engine, Mapped
 from adapters.mapping.run import Run
 from hub.errors import HubError
 from hub.fhir import temporal
-from hub.fhir.ids import NAMESPACE
+from hub.fhir.ids import name_id
 from hub.services.inbox import Inbound, Interpretation, Settled
 
 CHANNEL = "hl7v2"
@@ -46,6 +45,9 @@ class Positions:
             delimiters = run.delimiters
             if delimiters.repetition and delimiters.repetition in text:
                 text = text.split(delimiters.repetition, 1)[0]
+            for place, delimiter in inner:
+                parts = text.split(cut, place) if (cut := getattr(delimiters, delimiter)) else [text]
+                text = parts[place - 1] if place <= len(parts) else ""
             return str(delimiters.unescape(text, run.codec)) if delimiters.escape in text else text
 
         def value(run: Run) -> str:
@@ -55,7 +57,9 @@ class Positions:
             text = segment.raw(where.field, repetition, where.component, where.subcomponent)  # type: ignore[attr-defined]
             return str(run.delimiters.unescape(text, run.codec))
 
-        return value if where.repetition or where.component else first
+        inner = [(where.component, "component"), (where.subcomponent, "subcomponent")]
+        inner = [(place, delimiter) for place, delimiter in inner if place]
+        return value if where.repetition or (name in HEADERS and number < 3) else first
 
     def count(self, position: str) -> Callable[[Run], int]:
         """Repetitions of a field."""
@@ -63,7 +67,10 @@ class Positions:
 
         def count(run: Run) -> int:
             segment = run.latest.get(where.segment)
-            return 0 if segment is None else len(segment.repetitions(where.field))  # type: ignore[attr-defined]
+            fields = segment.fields if segment is not None else ()
+            text = fields[where.field] if where.field < len(fields) else ""
+            delimiter = run.delimiters.repetition
+            return (text.count(delimiter) if delimiter else 0) + 1 if text else 0
 
         return count
 
@@ -81,10 +88,14 @@ def sender_of(header: Segment) -> str:
 
 def circumstances_of(message: Message, zone: str) -> Circumstances:
     """Who sent a message and when, as the conversions need it."""
-    header = message.header
     application, facility = (_name(message, number) for number in (3, 4))
-    time = header.raw(7, 1, 1)
+    time = message.header.raw(7, 1, 1)
     offset = time[-5:] if len(time) > 5 and time[-5] in "+-" and time[-4:].isdigit() else ""
+    return _circumstances(application, facility, zone, offset)
+
+
+@lru_cache(maxsize=1024)
+def _circumstances(application: str, facility: str, zone: str, offset: str) -> Circumstances:
     return Circumstances(facility or application or "unknown", conversions.source(facility, application), zone, offset)
 
 
@@ -95,11 +106,12 @@ def _name(message: Message, number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A message, what became of it, and who sent it."""
+    """A message, what became of it, who sent it, and when the event happened (None: the message does not say)."""
 
     message: Message
     mapped: Mapped
     circumstances: Circumstances
+    occurred: str | None
 
 
 def translate(message: Message, zone: str) -> Translation:
@@ -118,7 +130,7 @@ def translate(message: Message, zone: str) -> Translation:
     )
     for resource in mapped.resources:
         resource["meta"] = {"source": circumstances.source}
-    return Translation(message, mapped, circumstances)
+    return Translation(message, mapped, circumstances, event_time(message, circumstances))
 
 
 @lru_cache(maxsize=1024)
@@ -159,7 +171,7 @@ def _provenance(translation: Translation, origin: str, received: int) -> dict[st
     message, circumstances = translation.message, translation.circumstances
     provenance: dict[str, Any] = {
         "resourceType": "Provenance",
-        "id": str(uuid.uuid5(NAMESPACE, f"Provenance\x1f{origin}")),
+        "id": name_id(f"Provenance\x1f{origin}"),
         "meta": {"source": circumstances.source},
         "target": [{"reference": f"{one['resourceType']}/{one['id']}"} for one in translation.mapped.resources],
         "recorded": datetime.fromtimestamp(received / 1e6, UTC)
@@ -177,14 +189,9 @@ def _provenance(translation: Translation, origin: str, received: int) -> dict[st
             }
         ],
     }
-    occurred = event_time(message, circumstances)
-    if occurred:
-        provenance["occurredDateTime"] = occurred
+    if translation.occurred:
+        provenance["occurredDateTime"] = translation.occurred
     return provenance
-
-
-def _literal(resource: dict[str, Any]) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
 
 
 def _event(message: Message) -> dict[str, str]:
@@ -232,7 +239,7 @@ class Interpreter:
             "version": message.version,
             "charset": message.codec,
             "charset_rule": message.decoded.rule,
-            "event_time": _ranked_time(event_time(message, translation.circumstances), inbound.received),
+            "event_time": _ranked_time(translation.occurred, inbound.received),
             "unmapped": [name for name in translation.mapped.unmapped if name not in ENVELOPE],
             "problems": [[problem.at, problem.value, problem.why] for problem in translation.mapped.problems[:100]],
             "cleared": translation.mapped.cleared,

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from adapters.mapping import conversions
 from adapters.mapping.condition import Count, Grammar, Test, Value, switch
 from adapters.mapping.element import Put, setter
-from adapters.mapping.fields import BUILT_IN, NOTHING, NULL, Build, elsewhere, primitive, referring, translating
+from adapters.mapping.fields import (
+    BUILT_IN,
+    IMPURE,
+    NOTHING,
+    NULL,
+    Build,
+    elsewhere,
+    primitive,
+    referring,
+    remembering,
+    translating,
+)
 from adapters.mapping.tables import Row, Tables
 
 if TYPE_CHECKING:
@@ -64,21 +75,20 @@ class Compiler:
     def _fill(self, name: str) -> Callable[[Run, Entry, Segment], None]:
         before: list[Callable[[Run, Entry], None]] = []
         after: list[Callable[[Run, Entry], None]] = []
-        by_field: dict[int, list[tuple[Row, FieldOperation]]] = {}
+        by_field: dict[int, list[Row]] = {}
         for row in self._tables.segments[name]:
             if not row.attribute:
                 continue
             try:
                 position = re.match(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?$", row.identifier)
                 if position:
-                    slot = _slot(row, self._tables.segments[name])
-                    operation = self._field(row, int(position[2] or 0), slot)
-                    by_field.setdefault(int(position[1]), []).append((row, operation))
+                    self._field(row, row.condition, name)
+                    by_field.setdefault(int(position[1]), []).append(row)
                 else:
                     (before if row.assignment else after).append(self._whole(row))
             except ValueError as error:
                 raise ValueError(f"segments/{name}.csv line {row.line}: {error}") from None
-        numbered = [(number, self._selector(rows)) for number, rows in sorted(by_field.items())]
+        numbered = [(number, self._selector(rows, name)) for number, rows in sorted(by_field.items())]
 
         def fill(run: Run, entry: Entry, segment: Segment) -> None:
             for operate in before:
@@ -89,18 +99,19 @@ class Compiler:
 
         return fill
 
-    def _selector(self, rows: list[tuple[Row, FieldOperation]]) -> Selector:
+    def _selector(self, rows: list[Row], name: str) -> Selector:
         """The rows to run on a field. Where many hang on one value (OBX-5 on OBX-2), only its own are tried."""
-        everything = [operation for _, operation in rows]
-        switches = [switch(row.condition) if row.condition else None for row, _ in rows]
+        switches = [switch(row.condition) if row.condition else None for row in rows]
         positions = [one[0] for one in switches if one]
         if len(positions) < MANY or len(set(positions)) > 1:
+            everything = [self._field(row, row.condition, name) for row in rows]
             return lambda run: everything
         read = self.reader.value(positions[0])
-        values = frozenset().union(*(one[1] for one in switches if one))
-        pairs = list(zip(switches, everything, strict=True))
-        cases = {value: [operation for one, operation in pairs if one is None or value in one[1]] for value in values}
-        others = [operation for one, operation in pairs if one is None]
+        cases: dict[str, list[FieldOperation]] = {}
+        for value in frozenset().union(*(one[1] for one in switches if one)):
+            own = [(row, one) for row, one in zip(rows, switches, strict=True) if one is None or value in one[1]]
+            cases[value] = [self._field(row, one[2] if one else row.condition, name) for row, one in own]
+        others = [self._field(row, row.condition, name) for row, one in zip(rows, switches, strict=True) if one is None]
         return lambda run: cases.get(read(run), others)
 
     def _whole(self, row: Row) -> Callable[[Run, Entry], None]:
@@ -125,10 +136,12 @@ class Compiler:
 
         return operate
 
-    def _field(self, row: Row, component: int, slot: str) -> Callable[[Run, Entry, str, int], None]:
+    def _field(self, row: Row, condition: str, name: str) -> FieldOperation:
+        """A row on a field, or a component of it, under ``condition``: its own, or what is left of that to test."""
+        slot, component = _slot(row, self._tables.segments[name]), int(row.identifier.partition(".")[2] or 0)
         put = setter(row.attribute)
-        test = self._field_condition(row)
-        build = self._build(row)
+        test = self._field_condition(row, condition)
+        build = remembering(self._build(row)) if self._pure(row) else self._build(row)
         at = row.identifier
 
         def operation(run: Run, entry: Entry, piece: str, repetition: int) -> None:
@@ -147,16 +160,16 @@ class Compiler:
                     return
             value = build(run, text, level)
             if value is None:
-                if text.strip(run.delimiters.component + run.delimiters.subcomponent + " "):
+                if text.strip(run.blank):
                     run.refuse(at, text, f"not a {row.type or row.map} value for {row.attribute}")
             elif value is not NOTHING:
                 put(entry.resource, entry.scope, repetition, value)
 
         return operation
 
-    def _field_condition(self, row: Row) -> Test | None:
+    def _field_condition(self, row: Row, condition: str) -> Test | None:
         """A condition on components of the row's own field looks at the repetition under way."""
-        if not row.condition:
+        if not condition:
             return None
         own = re.match(r"[A-Z][A-Z0-9]{2}-\d+", row.identifier)
         prefix = own[0] if own else ""
@@ -167,9 +180,15 @@ class Compiler:
                 return self.reader.value(position)
             return _component(int(match[1] or 0), int(match[2] or 0))
 
-        return Grammar(value, self.reader.count).compile(row.condition)
+        return Grammar(value, self.reader.count).compile(condition)
 
     # --- data types
+
+    def _pure(self, row: Row) -> bool:
+        """Whether what the row builds follows from the text alone: it refers to nothing, and reads no other field."""
+        if row.type.startswith("Reference(") or ":" in row.map or row.map in IMPURE:
+            return False
+        return row.map in BUILT_IN or all(map(self._pure, self._tables.datatypes.get(row.map, ())))
 
     def _build(self, row: Row) -> Build:
         """The builder of a row: a constant, a table, or the conversion of its FHIR type, then its vocabulary."""
@@ -180,7 +199,7 @@ class Compiler:
             build = self.datatype(row.map)
             reference = re.match(r"Reference\((\w+)\)$", row.type)
             if reference:
-                return referring(build, reference[1])
+                return referring(build, reference[1], all(map(self._pure, self._tables.datatypes[row.map])))
         elif row.type in conversions.PRIMITIVES:
             build = primitive(conversions.PRIMITIVES[row.type])
         elif row.type == "CodeSystem":
@@ -245,8 +264,7 @@ def _slot(row: Row, rows: Sequence[Row]) -> str:
 def _take(run: Run, entry: Entry, fields: Sequence[str], numbered: list[tuple[int, Selector]]) -> None:
     """Run the rows of every field that is there, on every repetition."""
     size = len(fields)
-    delimiter = run.delimiters.repetition
-    blank = run.delimiters.component + run.delimiters.subcomponent + " "
+    delimiter, blank = run.delimiters.repetition, run.blank
     for number, select in numbered:
         if number >= size:
             break

@@ -54,11 +54,11 @@ def _chain(tests: list[Test], join: Callable[[Test, Test], Test]) -> Test:
     return whole
 
 
-def switch(text: str) -> tuple[str, frozenset[str]] | None:
-    """Position and values without which a condition cannot hold, when it begins with such a comparison.
+def switch(text: str) -> tuple[str, frozenset[str], str] | None:
+    """Position and values without which a condition cannot hold, when it begins with such a comparison, and the rest.
 
     >>> switch('OBX-2 = "SN" and not OBX-5.3 valued')
-    ('OBX-2', frozenset({'SN'}))
+    ('OBX-2', frozenset({'SN'}), 'not OBX-5.3 valued')
     >>> switch('OBX-2 = "SN" or OBX-5.3 valued') is None
     True
     """
@@ -71,7 +71,8 @@ def switch(text: str) -> tuple[str, frozenset[str]] | None:
     if len(tokens) < 3 or tokens[1] not in ("=", "in") or tokens[0] in WORDS:
         return None
     end = tokens.index(")") if tokens[1] == "in" else 2
-    return tokens[0], frozenset(token[1:-1] for token in tokens[2 : end + 1] if token.startswith('"'))
+    values = frozenset(token[1:-1] for token in tokens[2 : end + 1] if token.startswith('"'))
+    return tokens[0], values, " ".join(tokens[end + 2 :])
 
 
 class _Parser:

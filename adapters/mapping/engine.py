@@ -14,6 +14,9 @@ from adapters.mapping.structure import Structure
 from adapters.mapping.tables import Tables
 from hub.errors import HubError
 
+MAX_SENDERS, MAX_MEMORY = 32, 20_000
+"""Of so many senders so many fields are remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -40,6 +43,7 @@ class Engine:
         self.compiler = Compiler(tables, reader)
         self.structures = {name: Structure(name, rows, self.compiler) for name, rows in tables.messages.items()}
         self.meaning = Meaning(tables, self.compiler)
+        self._memories: dict[Any, dict[Any, Any]] = {}
 
     def run(
         self, event: str, segments: Iterable[Segment], *, delimiters: Any, codec: str, circumstances: Circumstances
@@ -50,7 +54,7 @@ class Engine:
             raise HubError(
                 "event-unknown", f"no mapping table serves {event}; the message is kept until one does", "MSH-9"
             )
-        run = Run(delimiters, codec, circumstances, self.tables)
+        run = Run(delimiters, codec, circumstances, self.tables, self._memory(delimiters, codec, circumstances))
         unmapped = self.structures[name].walk(run, segments)
         resources = run.finish()
         cleared: dict[str, list[str]] = {}
@@ -61,6 +65,16 @@ class Engine:
         types = {resource["resourceType"]: None for resource in resources}
         authority, restores = self.meaning.authority(run, types), self.meaning.restores(event, types)
         return Mapped(resources, run.problems, unmapped, cleared, authority, restores, _inherits(resources))
+
+    def _memory(self, delimiters: Any, codec: str, circumstances: Circumstances) -> dict[Any, Any]:
+        """What the fields of one sender became; forgotten when it is much."""
+        key = (delimiters, codec, circumstances)
+        memory = self._memories.get(key)
+        if memory is None or len(memory) > MAX_MEMORY:
+            if len(self._memories) >= MAX_SENDERS:
+                self._memories.clear()
+            memory = self._memories[key] = {}
+        return memory
 
 
 def _inherits(resources: list[Resource]) -> dict[str, str]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NULL = '""'
 NOTHING = object()
 """A code table's word for: known, and without an equivalent. The element is left out without complaint."""
+MAX_REMEMBERED = 200
+"""Longer texts are not kept."""
 Build = Callable[["Run", str, int], Any]
 """A data type: (run, text as sent, level 0 = components, 1 = subcomponents) -> element or None."""
 
@@ -60,13 +62,40 @@ def elsewhere(position: str, build: Build) -> Build:
     return read
 
 
-def referring(build: Build, type: str) -> Build:
+def remembering(build: Build) -> Build:
+    """A build whose results are kept: the same text of the same sender is the same element."""
+
+    def remembered(run: Run, text: str, level: int) -> Any:
+        if len(text) > MAX_REMEMBERED:
+            return build(run, text, level)
+        key = (build, text)
+        value = run.memory.get(key, run)
+        if value is run:
+            value = run.memory[key] = build(run, text, level)
+        return copied(value) if isinstance(value, dict) else value
+
+    return remembered
+
+
+def copied(element: dict[str, Any]) -> dict[str, Any]:
+    """A copy of an element that shares nothing that can change."""
+    copy = element.copy()
+    for name, value in element.items():
+        if isinstance(value, dict):
+            copy[name] = copied(value)
+        elif isinstance(value, list):
+            copy[name] = [copied(one) if isinstance(one, dict) else one for one in value]
+    return copy
+
+
+def referring(build: Build, type: str, pure: bool) -> Build:
     """A reference to the resource that a field describes; the same text is the same resource, looked at once."""
+    described = remembering(build) if pure else build
 
     def refer(run: Run, text: str, level: int) -> Any:
         known = run.referred.get((build, text))
         if known is None:
-            content = build(run, text, level)
+            content = described(run, text, level)
             reference = None if content is None else run.refer(type, content)
             known = run.referred[build, text] = reference or {}
         return dict(known) if known else None
@@ -277,3 +306,5 @@ BUILT_IN: dict[str, Build] = {
     "NA[SampledData]": _sampled, "NA[string]": _unsampled, "CWE[url]": _canonical("ChargeItemDefinition"),
 }  # fmt: skip
 """Maps that are no tables."""
+IMPURE = frozenset({"CD[string]", "NA[SampledData]", "NA[string]"})
+"""Those that look at more than the text."""

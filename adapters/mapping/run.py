@@ -5,7 +5,6 @@ Identifiers of resources are UUIDs of what identifies them (``keys.csv``), never
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +14,7 @@ from adapters.mapping.complete import complete
 from adapters.mapping.conversions import Circumstances
 from adapters.mapping.tables import Tables
 from hub.fhir import elements
-from hub.fhir.ids import NAMESPACE, resource_id
+from hub.fhir.ids import name_id, resource_id
 from hub.fhir.temporal import interval
 
 Resource = dict[str, Any]
@@ -58,12 +57,17 @@ class Run:
     """One message on its way through the tables; what closures see."""
 
     __slots__ = (
-        "circumstances", "cleared", "codec", "current", "delimiters", "entries", "filled", "labels", "latest", "level",
-        "made", "numbers", "parts", "piece", "problems", "referred", "sampling", "segment", "tables", "waveform",
+        "blank", "circumstances", "cleared", "codec", "current", "delimiters", "entries", "filled", "labels", "latest",
+        "level", "made", "memory", "numbers", "parts", "piece", "problems", "referred", "sampling", "segment", "tables",
+        "waveform",
     )  # fmt: skip
 
-    def __init__(self, delimiters: Any, codec: str, circumstances: Circumstances, tables: Tables) -> None:
+    def __init__(
+        self, delimiters: Any, codec: str, circumstances: Circumstances, tables: Tables, memory: dict[Any, Any]
+    ) -> None:
         self.delimiters = delimiters
+        self.blank = delimiters.component + delimiters.subcomponent + " "
+        self.memory = memory
         self.codec = codec
         self.circumstances = circumstances
         self.tables = tables
@@ -119,7 +123,7 @@ class Run:
             if all(part is not None for part in parts):
                 text = "\x1f".join((self.circumstances.facility, type, rule.parts[0], *(part or "" for part in parts)))
                 entry.key = text
-                entry.resource["id"] = str(uuid.uuid5(NAMESPACE, text))
+                entry.resource["id"] = name_id(text)
                 return True
         return False
 
@@ -205,7 +209,7 @@ class Run:
             key = f"{key}\x1f{number}"
         seen[key] = entry
         entry.key = key
-        entry.resource["id"] = str(uuid.uuid5(NAMESPACE, key))
+        entry.resource["id"] = name_id(key)
         return entry
 
 

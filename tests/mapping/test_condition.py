@@ -62,14 +62,14 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('OBX-2 = "NM"', ("OBX-2", {"NM"})),
-        ('OBX-2 in ("NM", "SN") and PID-7 valued', ("OBX-2", {"NM", "SN"})),
-        ('OBX-2 = "NM" and (PID-7 valued or PID-8 valued)', ("OBX-2", {"NM"})),
+        ('OBX-2 = "NM"', ("OBX-2", {"NM"}, "")),
+        ('OBX-2 in ("NM", "SN") and PID-7 valued', ("OBX-2", {"NM", "SN"}, "PID-7 valued")),
+        ('OBX-2 = "NM" and (PID-7 valued or PID-8 valued)', ("OBX-2", {"NM"}, "( PID-7 valued or PID-8 valued )")),
         ('OBX-2 = "NM" or PID-7 valued', None),
         ('not OBX-2 = "NM"', None),
         ('OBX-2 != "NM"', None),
         ("PID-7 valued", None),
     ],
 )
-def test_switch_is_a_necessary_condition(text: str, expected: tuple[str, set[str]] | None) -> None:
-    assert switch(text) == (expected and (expected[0], frozenset(expected[1])))
+def test_switch_is_a_necessary_condition(text: str, expected: tuple[str, set[str], str] | None) -> None:
+    assert switch(text) == (expected and (expected[0], frozenset(expected[1]), expected[2]))
