@@ -216,7 +216,8 @@ def links(value: Any, kind: str) -> list[str]:
         value = value.get("reference") or (value.get("url") if kind == "Attachment" else None)
     if not isinstance(value, str) or (kind == "Reference" and value.startswith("#")):
         return []
-    return [value.partition("/_history/")[0]]
+    kept = value.partition("/_history/")[0]
+    return [kept if kept.startswith("#") else kept.partition("#")[0]]
 
 
 def _link_forms(value: Any, kind: str) -> Iterator[str]:
