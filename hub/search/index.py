@@ -124,29 +124,54 @@ def _members(type: str, expression: str) -> list[str]:
 
 
 def _simple(type: str, expression: str, parameter: Parameter) -> Step:
+    emitter = _Emitter(parameter.type, family=expression.endswith(".family"))
+    walks = paths.walks(expression, type)
+    if walks is not None and len(walks) == 1:
+        return _direct(walks[0][0], emitter.of(walks[0][1]), parameter.code)
     values = paths.compile(expression, type).typed
-    emit = _emitter(parameter.type, parameter.code, family=expression.endswith(".family"))
 
     def step(sink: Sink, resource: Resource) -> None:
         for value, kind in values(resource):
-            emit(sink, kind, value)
+            emitter.of(kind)(sink, parameter.code, value)
 
     return step
 
 
-def _emitter(type: str, param: str, *, family: bool = False) -> Callable[[Sink, str, Any], None]:
-    emitters = EMITTERS[type]
+def _direct(walk: Callable[[Resource], list[Any]], emit: Emitter, code: str) -> Step:
+    """The values of one way are all of one type: what to do with them is known before."""
 
-    def emit(sink: Sink, kind: str, value: Any) -> None:
-        found = emitters.get(kind)
-        if found is not None:
-            FAMILY(sink, param, value) if family else found(sink, param, value)
-        elif kind == "Extension":
-            _extension(emitters, sink, param, value)
-        elif isinstance(value, dict) and "resourceType" in value and type == "reference":
-            emitters["Resource"](sink, param, value)
+    def step(sink: Sink, resource: Resource) -> None:
+        for value in walk(resource):
+            if value is not None:
+                emit(sink, code, value)
 
-    return emit
+    return step
+
+
+class _Emitter:
+    """What a parameter of a type makes of a value, by the value's type."""
+
+    def __init__(self, type: str, *, family: bool = False) -> None:
+        self._type, self._family = type, family
+        self._emitters = EMITTERS[type]
+        self._known: dict[str, Emitter] = {}
+
+    def of(self, kind: str) -> Emitter:
+        if kind not in self._known:
+            self._known[kind] = self._made(kind)
+        return self._known[kind]
+
+    def _made(self, kind: str) -> Emitter:
+        emitters = self._emitters
+        if kind in emitters:
+            return FAMILY if self._family else emitters[kind]
+        if kind == "Extension":
+            return lambda sink, param, value: _extension(emitters, sink, param, value)
+        return self._resource
+
+    def _resource(self, sink: Sink, param: str, value: Any) -> None:
+        if self._type == "reference" and isinstance(value, dict) and "resourceType" in value:
+            self._emitters["Resource"](sink, param, value)
 
 
 def _extension(emitters: Any, sink: Sink, param: str, extension: dict[str, Any]) -> None:
@@ -183,13 +208,13 @@ Part = Callable[[Sink, str, Resource, Any], None]
 
 def _component(part: Component, model: str) -> Part:
     finds = [paths.compile(one, model).typed for one in alternatives(part.expression)]
-    emit = _emitter(part.type, "")
+    emitter = _Emitter(part.type)
 
     def component(sink: Sink, param: str, resource: Resource, element: Any) -> None:
         own = Sink(sink.bases, sink.zone, sink.blind)
         for find in finds:
             for value, kind in find(element, resource=resource):
-                emit(own, kind, value)
+                emitter.of(kind)(own, "", value)
         for name, *rest in own.terms:
             sink.term(param + name, *rest)
         for name, low, high in own.ranges:

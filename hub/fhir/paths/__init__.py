@@ -18,7 +18,7 @@ from hub.fhir.paths.parse import parse
 from hub.fhir.paths.scope import Env, Items, Scope, Terminology, resource_node, type_info
 from hub.fhir.paths.values import Node, Quantity, Temporal, TypeInfo, plain
 
-__all__ = ["Env", "Node", "Path", "Terminology", "compile"]
+__all__ = ["Env", "Node", "Path", "Terminology", "compile", "walks"]
 
 _NAMES = {"DateTime": "dateTime", "Quantity": "Quantity"}
 
@@ -74,6 +74,14 @@ def compile(expression: str, root: str | None = None, *, strict: bool = False) -
     Raises HubError ``value`` for what is not FHIRPath, ``too-costly`` for what is too long.
     """
     return Path(expression, root, strict)
+
+
+def walks(expression: str, root: str) -> list[tuple[direct.Walk, str]] | None:
+    """The ways of a plain path: functions from a resource of the definitions' shape to values, with their type names.
+
+    None when the path is not plain. A function raises AttributeError or TypeError for another shape.
+    """
+    return direct.walks(parse(expression), root)
 
 
 def _plain(item: Any) -> tuple[Any, str] | None:

@@ -15,6 +15,7 @@ from hub.fhir.paths.parse import Binary, Call, Literal, Member, Tree, TypeTest
 
 Pairs = list[tuple[Any, str]]
 Route = Callable[[dict[str, Any]], Pairs]
+Walk = Callable[[dict[str, Any]], list[Any]]
 # One step: member name, whether it is an array, and the (name, value) a where() asks of its items.
 Stage = tuple[str, bool, tuple[str, str] | None]
 # One way through the definitions: the steps, and the model at the end.
@@ -35,6 +36,12 @@ def route(tree: Tree, root: str) -> Route | None:
             return None if source is None or any(way[1] != "Reference" for way in source) else _resolved(source, name)
     ways = _ways(tree, root)
     return None if ways is None else _joined([_walk(way) for way in ways])
+
+
+def walks(tree: Tree, root: str) -> list[tuple[Walk, str]] | None:
+    """For a tree that is plain: each way through the definitions, as a function, with the type of what it finds."""
+    ways = _ways(tree, root)
+    return None if ways is None else [(_steps(steps), type_of(model)) for steps, model in ways]
 
 
 def _ways(tree: Tree, root: str) -> list[Way] | None:
