@@ -52,6 +52,7 @@ from hub.services.imaging import Imaging
 from hub.services.imports import Imports
 from hub.services.inbox import Inbox
 from hub.services.ingest import Ingest
+from hub.services.keys import KeyService
 from hub.services.messaging import Messages
 from hub.services.optout import OptOut
 from hub.services.query import QueryService
@@ -194,6 +195,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         audit=audit,
         ingest=ingest,
         transactions=transactions,
+        keys=KeyService(store, keyring, vault),
         messages=Messages(transactions, clock, ids, fhir_base(settings)),
         inbox=Inbox(store, blobs, ingest, codes, clock, ids),
         transport=Transport(store, clock, ids),
@@ -256,6 +258,7 @@ class Running:
             log.warning("listening on %s without authentication and TLS (insecure_bind)", doors.settings.bind)
         self.recovered = doors.inbox.recover(alone=doors.store.local)
         doors.inbox.watch()
+        doors.keys.start()
         doors.subscriptions.start()
         started: list[Listener] = []
         try:
@@ -284,6 +287,7 @@ class Running:
 def close(doors: Doors) -> None:
     """Write what is queued and close the store."""
     doors.inbox.close()
+    doors.keys.close()
     doors.subscriptions.close()
     doors.exports.close()
     doors.imports.close()

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from hub import __version__
 from hub.errors import HubError
+from hub.masking import protect_logs
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Regional health-data interoperability hub."
@@ -32,6 +33,8 @@ config_app = typer.Typer(no_args_is_help=True, help="The settings in force.")
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(mpi_app, name="mpi")
 bench_app = typer.Typer(help="Measure this machine.")
+keys_app = typer.Typer(no_args_is_help=True, help="The keys of what is stored.")
+app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 
@@ -102,6 +105,35 @@ def serve(
     sys.stdout.flush()
     stop.wait()
     running.stop()
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    config: Config = None,
+    data: Data = None,
+    index: Annotated[bool, typer.Option("--index", help="A new key for the index of identity numbers, too.")] = False,
+) -> None:
+    """Add a key; a running hub uses it within seconds and moves what is stored to it in the background.
+
+    A new key of the index counts from the hub's next start; numbers hidden with the old one are still found.
+    """
+    from hub.keyring import Keyring
+
+    settings = settings_of(config, data=data)
+    ring = Keyring(settings.data / "secrets" / "keys.json").rotate(settings.privacy.algorithms, index=index)
+    err.print(f"Key {max(ring.content)} is the newest of {len(ring.content)}.")
+
+
+@keys_app.command("finish")
+def keys_finish(config: Config = None, data: Data = None) -> None:
+    """Move everything stored to the newest key now, while no hub runs."""
+    from hub import bootstrap
+
+    doors = bootstrap.build(settings_of(config, data=data))
+    doors.keys.finish()
+    state = doors.keys.state()
+    bootstrap.close(doors)
+    err.print(f"Everything is under key {state['newest']} ({sum(state['contents'].values())} contents).")
 
 
 def ready_line(running: Any) -> str:
@@ -410,6 +442,7 @@ def install_commands(verb: str | None = None) -> None:
 
 def main() -> None:
     """The console script: HubError is one message and exit code 2."""
+    protect_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         install_commands(next((word for word in sys.argv[1:] if not word.startswith("-")), None))

@@ -69,6 +69,17 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         return rows
     findings = doors.store.check()
     row("store", not findings, "; ".join(findings) if findings else f"{settings.store.split(':')[0]} is sound")
+    keys = doors.keys.state()
+    behind = sum(number for key, number in keys["contents"].items() if key != keys["newest"])
+    row(
+        "encryption",
+        not behind,
+        f"{behind} contents are not under key {keys['newest']}; a running hub moves them, or: hub keys finish"
+        if behind
+        else f"everything stored is under key {keys['newest']}"
+        if keys["newest"]
+        else "content is stored as it is (privacy.at_rest = false)",
+    )
     counts = doors.inbox.counts()
     row("inbox", counts["received"] == 0, f"{counts}; what is 'received' is run again when the hub starts")
     bootstrap.close(doors)

@@ -11,6 +11,8 @@ import csv
 from dataclasses import dataclass
 from importlib.resources import files
 
+from hub.masking import masked
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorName:
@@ -39,12 +41,13 @@ class HubError(Exception):
     """A located refusal in the hub's own words.
 
     ``name`` is a row of ``errors.csv``; ``diagnostics`` says what is wrong and what to do next, in one or two plain
-    sentences; ``at`` is the place in the notation of the protocol the input came in: ``Patient.name[0].family``,
-    ``PID-3[2].1``, ``(0010,0020)``, ``line 3 column 14``. ``issues`` holds further findings of the same input as
-    OperationOutcome.issue objects, when there is more than one.
+    sentences, identity numbers masked; ``at`` is the place in the notation of the protocol the input came in:
+    ``Patient.name[0].family``, ``PID-3[2].1``, ``(0010,0020)``, ``line 3 column 14``. ``issues`` holds further findings
+    of the same input as OperationOutcome.issue objects, when there is more than one.
     """
 
     def __init__(self, name: str, diagnostics: str, at: str = "", issues: tuple[dict[str, object], ...] = ()) -> None:
+        diagnostics = masked(diagnostics)
         super().__init__(f"{name}: {diagnostics}" + (f" (at {at})" if at else ""))
         self.row = ERRORS[name]
         self.name = name

@@ -23,10 +23,12 @@ ALGORITHMS = {"aes": (vault.AES, blind.SHA256), "sm": (vault.SM, blind.SM3)}
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one region, by number and in the order they were made."""
+    """The keys of one region, by number and in the order they were made; ``moved`` is the number of the key that all
+    content was last moved to."""
 
     content: dict[int, vault.Key]
     index: tuple[blind.Key, ...]
+    moved: int
 
 
 class Keyring:
@@ -42,6 +44,7 @@ class Keyring:
             return Keys(
                 {int(row["number"]): vault.Key(row["cipher"], bytes.fromhex(row["secret"])) for row in rows["content"]},
                 tuple(blind.Key(row["digest"], bytes.fromhex(row["secret"])) for row in rows["index"]),
+                int(rows.get("moved", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise HubError("configuration", f"{self.path} is damaged ({error}); restore it", str(self.path)) from None
@@ -58,19 +61,26 @@ class Keyring:
         rows["content"].append({"number": number, "cipher": cipher, "secret": secrets.token_hex(32)})
         if index:
             rows["index"].append({"digest": digest, "secret": secrets.token_hex(32)})
+        self._write(rows)
+        return self.load()
+
+    def moved(self, number: int) -> None:
+        """Note that all content is under this key."""
+        self._write({**self._rows(), "moved": number})
+
+    def _write(self, rows: dict[str, Any]) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         fresh.replace(self.path)
-        return self.load()
 
-    def _rows(self) -> dict[str, list[Any]]:
+    def _rows(self) -> dict[str, Any]:
         if not self.path.exists():
             return {"content": [], "index": []}
         try:
-            rows: dict[str, list[Any]] = json.loads(self.path.read_text(encoding="utf-8"))
+            rows: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise HubError("configuration", f"{self.path} cannot be read ({error})", str(self.path)) from None
         return rows

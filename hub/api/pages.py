@@ -29,6 +29,7 @@ from hub.api.platform_film import link, qr
 from hub.databases.database import DATABASES
 from hub.errors import HubError
 from hub.services.context import Context
+from hub.masking import masked
 from hub.services.doors import Doors
 from hub.services.films import DEFAULT_HOURS
 from hub.services.inbox import stored_answer
@@ -70,6 +71,7 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("hub.api", "templates"),
             autoescape=True,
+            finalize=lambda value: masked(value) if type(value) is str else value,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

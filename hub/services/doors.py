@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hub.services.imports import Imports
     from hub.services.inbox import Inbox
     from hub.services.ingest import Ingest
+    from hub.services.keys import KeyService
     from hub.services.messaging import Messages
     from hub.services.query import QueryService
     from hub.services.subscriptions import Subscriptions
@@ -59,6 +60,7 @@ class Doors:
     inbox: Inbox
     transport: Transport
     messages: Messages
+    keys: KeyService
     query: QueryService
     full_text: FullTextSearch | None
     exports: Exports

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hub.errors import HubError
 from hub.fhir import json
+from hub.masking import masked
 from hub.store.fulltext import Document, FullText
 from hub.store.protocol import Store, Version
 
@@ -92,7 +93,7 @@ def _document(row: Version) -> Document:
     narrative = resource.get("text", {}).get("div", "") if isinstance(resource.get("text"), dict) else ""
     content = " \n".join(_strings({name: value for name, value in resource.items() if name != "text"}))
     shown = unescape(_TAG.sub(" ", _INLINE.sub("", narrative if isinstance(narrative, str) else "")))
-    return Document(row.type, row.id, shown, f"{shown} \n{content}")
+    return Document(row.type, row.id, masked(shown), masked(f"{shown} \n{content}"))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -56,6 +56,11 @@ class Codec:
         packed = self._vault.open(key, data)
         return packed if codec == PLAIN else self._unpack[codec].decompress(packed)
 
+    @property
+    def newest_key(self) -> int:
+        """The number of the key that content is sealed with now."""
+        return self._vault.newest
+
     def reseal(self, code: int, data: bytes) -> tuple[int, bytes]:
         """The same content under the newest key."""
         key, codec = divmod(code, KEY_STEP)

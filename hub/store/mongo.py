@@ -30,7 +30,7 @@ from pymongo.write_concern import WriteConcern
 
 from hub.errors import HubError
 from hub.search.expression import Query
-from hub.store.codec import Codec
+from hub.store.codec import KEY_STEP, PLAIN, Codec
 from hub.store.mongo_session import Document, Reading, Writing, item_of, refusal
 from hub.store.protocol import Found, Item, Transaction, Version
 from hub.store.vault import Vault
@@ -257,6 +257,53 @@ class MongoStore:
             return {group["_id"]: group["n"] for group in groups}
         except PyMongoError as error:
             raise refusal(error) from error
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _sealed(self) -> list[tuple[Collection[Document], str]]:
+        """The collections with sealed contents, and the field that is sealed."""
+        places = self._snapshot(lambda reading: list(reading.places()))
+        names = dict.fromkeys(place.split("/")[0] for place in places)
+        found = [(self.database(name)[kind], "text") for name in names for kind in ("resource", "history")]
+        return [*found, (self.system["item"], "raw")]
+
+    def seals(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        key = {"$floor": {"$divide": [{"$ifNull": ["$codec", PLAIN]}, KEY_STEP]}}
+        for collection, content in self._sealed():
+            present = {} if content == "raw" else {content: {"$ne": b""}}
+            stages: list[Document] = [{"$match": present}, {"$group": {"_id": key, "n": {"$sum": 1}}}]
+            for group in collection.aggregate(stages):
+                counts[int(group["_id"])] = counts.get(int(group["_id"]), 0) + group["n"]
+        return counts
+
+    def reseal(self, after: int, limit: int = 200) -> int | None:
+        low = self.codec.newest_key * KEY_STEP
+        others = [{"codec": {"$lt": low}}, {"codec": {"$gte": low + KEY_STEP}}, {"codec": {"$exists": False}}]
+        last: list[int] = []
+        try:
+            for collection, content in self._sealed():
+                present = {} if content == "raw" else {content: {"$ne": b""}}
+                found = collection.find({"seq": {"$gt": after}, "$or": others, **present}).sort("seq", 1).limit(limit)
+                documents = list(found)
+                for document in documents:
+                    self._reseal(collection, content, document)
+                if len(documents) == limit:
+                    last.append(documents[-1]["seq"])
+        except PyMongoError as error:
+            raise refusal(error) from error
+        return min(last, default=None)
+
+    def _reseal(self, collection: Collection[Document], content: str, document: Document) -> None:
+        code, sealed = self.codec.reseal(document.get("codec", PLAIN), document[content])
+        fresh: Document = {"codec": code, content: sealed}
+        if "data" in document:
+            facts = self.codec.unpack_facts(document["data"])
+            fresh["data"] = self.codec.pack_facts(facts.encode() if isinstance(facts, str) else facts)
+        unchanged = {"_id": document["_id"], "seq": document["seq"], content: document[content]}
+        if "data" in document:
+            unchanged["data"] = document["data"]
+        collection.update_one(unchanged, {"$set": fresh})
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -202,6 +202,15 @@ class Store(Reader, Protocol):
     def item_counts(self, queue: str) -> dict[str, int]:
         """State -> number of rows."""
 
+    def seals(self) -> dict[int, int]:
+        """Number of the key -> how many contents (versions and rows of queues) are sealed with it; 0 is none."""
+
+    def reseal(self, after: int, limit: int = 200) -> int | None:
+        """Seal with the newest key what stands behind number ``after`` and is not, up to ``limit`` contents.
+
+        The number to go on from; None when all is done.
+        """
+
     def statistics(self) -> dict[str, dict[str, int]]:
         """Database -> resource type -> number of current resources."""
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from hub.errors import HubError
 from hub.search.expression import Query
-from hub.store.codec import dictionaries
+from hub.store.codec import KEY_STEP, dictionaries
 from hub.store.protocol import Found, Item, Transaction, Version
 from hub.store.sqlite_clauses import Scope, Sql, one_of
 from hub.store.sqlite_session import VERSION, Known, Outside, Reading, Writing, refusal
@@ -308,6 +308,22 @@ class SqliteStore:
     def _idle(self) -> None:
         """Sweep what is due, if nothing else is to be done."""
         self._commit(iter(()))
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def seals(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        rows = self._reader().rows(
+            f"SELECT codec / {KEY_STEP}, count(*) FROM version WHERE text IS NOT NULL GROUP BY 1"
+            f" UNION ALL SELECT codec / {KEY_STEP}, count(*) FROM item GROUP BY 1"
+        )
+        for key, number_of in rows:
+            counts[key] = counts.get(key, 0) + number_of
+        return counts
+
+    def reseal(self, after: int, limit: int = 200) -> int | None:
+        following: int | None = self._writer.write(lambda tx: tx.reseal(after, limit))
+        return following
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub.errors import HubError
 from hub.search.expression import Query
-from hub.store.codec import Codec
+from hub.store.codec import KEY_STEP, Codec
 from hub.store.protocol import Found, Item, Put, Version
 from hub.store.sqlite_clauses import Catalog, number, one_of
 from hub.store.sqlite_query import Compiler, ordering
@@ -308,6 +308,26 @@ class Writing(Reading):
                 "UPDATE item SET attempts = attempts + 1, leased_until = ? WHERE seq = ?", (now + lease, item.seq)
             )
         return [self.item(queue, item.id) or item for item in items]
+
+    def reseal(self, after: int, limit: int) -> int | None:
+        """See Store.reseal; versions and items are gone through together, by seq."""
+        newest = self.codec.newest_key
+        last: list[int] = []
+        for table, content in (("version", "text"), ("item", "raw")):
+            more = "" if table == "version" else ", data"
+            rows = self.rows(
+                f"SELECT seq, codec, {content}{more} FROM {table} WHERE seq > ? AND codec / {KEY_STEP} <> {newest}"
+                f" AND {content} IS NOT NULL ORDER BY seq LIMIT ?",
+                (after, limit),
+            )
+            for seq, code, data, *facts in rows:
+                sealed = self.codec.reseal(code, data)
+                fresh = [self.codec.pack_facts(_json(self.facts(one))) for one in facts]
+                places = f"codec = ?, {content} = ?" + ("" if not fresh else ", data = ?")
+                self.connection.execute(f"UPDATE {table} SET {places} WHERE seq = ?", (*sealed, *fresh, seq))
+            if len(rows) == limit:
+                last.append(rows[-1][0])
+        return min(last, default=None)
 
     def sweep(self, before: int, most: int) -> int:
         """Forget index entries of versions superseded before that time, the oldest first; how many versions."""
