@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
@@ -9,8 +10,11 @@ from typing import Any
 
 from adapters.mapping.conversions import instant_after
 from hub.fhir import elements
+from hub.fhir.ids import resource_id
 
 Resource = dict[str, Any]
+INLINE = 65_536
+"""Attachments with more base64 than this are kept as a Binary of their own."""
 UNTIMED = frozenset({"proposed", "cancelled", "waitlist"})
 
 
@@ -62,3 +66,29 @@ def _appointment(resource: Resource) -> None:
         resource["start"] = end
     elif not start and resource.get("status") not in UNTIMED:
         resource["status"] = "proposed"
+
+
+def detached(resource: Resource) -> list[Resource]:
+    """The large attachments of a report or document as Binaries, to which it refers from now on (R4 2.24.0.7)."""
+    if resource["resourceType"] == "DiagnosticReport":
+        attachments = resource.get("presentedForm", ())
+    elif resource["resourceType"] == "DocumentReference":
+        attachments = [content.get("attachment", {}) for content in resource.get("content", ())]
+    else:
+        return []
+    return [_binary(resource, one) for one in attachments if len(one.get("data", "")) > INLINE]
+
+
+def _binary(owner: Resource, attachment: Resource) -> Resource:
+    data = attachment.pop("data")
+    reference = f"{owner['resourceType']}/{owner['id']}"
+    id = resource_id("Binary", reference, hashlib.sha256(data.encode("ascii")).hexdigest())
+    attachment["url"] = f"Binary/{id}"
+    attachment["size"] = len(data) // 4 * 3 - data[-2:].count("=")
+    return {
+        "resourceType": "Binary",
+        "id": id,
+        "contentType": attachment.get("contentType", "application/octet-stream"),
+        "securityContext": {"reference": reference},
+        "data": data,
+    }

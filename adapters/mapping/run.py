@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
-from adapters.mapping.complete import complete
+from adapters.mapping.complete import complete, detached
 from adapters.mapping.conversions import Circumstances
 from adapters.mapping.tables import Tables
 from hub.fhir import elements
@@ -166,6 +166,7 @@ class Run:
             self._order(entry)
             for name in complete(entry.resource, self.tables.defaults.get(entry.resource["resourceType"], {})):
                 self.filled.append(f"{entry.resource['resourceType']}/{entry.resource['id']}.{name}")
+            resources += detached(entry.resource)
         return resources
 
     def _choose(self, entry: Entry) -> None:
