@@ -55,6 +55,12 @@ class Dicom(_Section):
     ae_title: str = Field("HUB", min_length=1, max_length=16)
     max_pdu_bytes: int = Field(131_072, ge=4096)
     max_associations: int = Field(64, ge=1)
+    max_associations_per_peer: int = Field(32, ge=1)
+    partners: str = ""
+    private_storage: bool = True
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
     idle_seconds: float = Field(60.0, gt=0)
     study_quiet_seconds: float = Field(2.0, ge=0)
     destinations: dict[str, str] = {}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import fnmatch
 import hashlib
-import re
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from adapters.dicom import dataset, part10
+from adapters.dicom.partners import facility
 from adapters.mapping.conversions import Circumstances, authority
 from hub.services.imaging import Instance
 
@@ -59,7 +55,7 @@ def read(data: bytes, sop_class: str, sop_instance: str, transfer_syntax: str, c
         data,
         attributes,
         issuer(attributes, calling_ae),
-        parsed.text("00100021") or institution(calling_ae),
+        parsed.text("00100021") or facility(calling_ae),
         facts,
     )
     return instance, "; ".join(remarks)
@@ -88,20 +84,4 @@ def issuer(attributes: dict[str, Any], calling_ae: str) -> str:
         dataset.text(within, tag)
         for within, tag in ((attributes, "00100021"), (qualifiers, "00400032"), (qualifiers, "00400033"))
     )
-    return authority(namespace, universal, kind, Circumstances(institution(calling_ae), "", ""))
-
-
-@lru_cache(maxsize=1024)
-def institution(ae_title: str) -> str:
-    """Facility of an AE title by partners.csv; itself when no row matches."""
-    for row in _partners():
-        found = re.fullmatch(fnmatch.translate(row["ae_title"]).replace(".*", "(.*)"), ae_title)
-        if found:
-            return row["facility"].format(ae_title, *found.groups())
-    return ae_title
-
-
-@lru_cache(maxsize=1)
-def _partners() -> tuple[dict[str, str], ...]:
-    lines = files("adapters.dicom").joinpath("partners.csv").read_text(encoding="utf-8").splitlines()
-    return tuple(csv.DictReader(line for line in lines if not line.startswith("#")))
+    return authority(namespace, universal, kind, Circumstances(facility(calling_ae), "", ""))

@@ -9,6 +9,7 @@ from adapters.dicom import conversions, find, status, study
 from adapters.dicom import instance as instances
 from adapters.dicom.conversions import Circumstances
 from adapters.dicom.dataset import Attributes, text
+from adapters.dicom.partners import facility
 from adapters.dicom.ul import dimse
 from adapters.dicom.ul.association import Association, Message
 from hub.errors import HubError
@@ -110,7 +111,7 @@ def procedure(doors: Doors, uid: str, attributes: Attributes, context: Context) 
         return []
     issuer = instances.issuer(attributes, context.actor)
     subject = f"Patient/{resource_id('Patient', issuer, number)}"
-    circumstances = Circumstances(ZoneInfo(doors.settings.time_zone), instances.institution(context.actor))
+    circumstances = Circumstances(ZoneInfo(doors.settings.time_zone), facility(context.actor))
     period = {
         end: moment
         for end, (date, time) in MOMENTS.items()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import logging
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import pydicom
 
-from adapters.dicom import commitment, dataset, find, procedure, retrieve, status, store, study, worklist
-from adapters.dicom.ul import dimse, pdu
-from adapters.dicom.ul.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Association, Message
+from adapters.dicom import commitment, dataset, find, partners, procedure, retrieve, status, store, study, worklist
+from adapters.dicom.ul import dimse, pdu, tls
+from adapters.dicom.ul.association import (
+    ARTIM_SECONDS,
+    IMPLEMENTATION_UID,
+    IMPLEMENTATION_VERSION,
+    Association,
+    Message,
+)
 from hub.services.context import Context
 from hub.services.doors import Doors
 
@@ -34,6 +42,18 @@ SERVED = frozenset(
     )
 )
 """Abstract syntaxes beside the storage classes."""
+RIGHT = {
+    VERIFICATION: "",
+    find.PATIENT_ROOT: "query",
+    find.STUDY_ROOT: "query",
+    **dict.fromkeys(retrieve.MODEL, "retrieve"),
+    commitment.SOP_CLASS: "commitment",
+    worklist.MODEL: "worklist",
+    procedure.SOP_CLASS: "mpps",
+}
+"""Abstract syntax -> the right of the partner table that it takes; a storage class takes ``store``."""
+STANDARD = "1.2.840.10008."
+ANYBODY = partners.Partner("*", "", "", "", "", "", frozenset(partners.RIGHTS))
 
 log = logging.getLogger("hub.dicom")
 
@@ -45,6 +65,13 @@ def create(doors: Doors) -> Scp:
     """Entry point of the group ``hub.listeners``."""
     study.register(doors)
     return Scp(doors)
+
+
+def _user(identity: pdu.Identity | None) -> tuple[str, bytes]:
+    """User name and passcode that a peer gives; nobody for a token, which this table cannot check."""
+    if identity is None or identity.kind not in (pdu.USERNAME, pdu.PASSCODE):
+        return "", b""
+    return identity.primary.decode("utf-8", "replace"), identity.secondary
 
 
 @lru_cache(maxsize=4096)
@@ -66,6 +93,9 @@ class Scp:
         self._settings = doors.settings.dicom
         self._listening: socket.socket | None = None
         self._associations: dict[threading.Thread, Association | None] = {}
+        self._peers: Counter[str] = Counter()
+        self._partners = partners.use(self._settings.partners)
+        self._tls = tls.server(self._settings.tls_certificate, self._settings.tls_key, self._settings.tls_client_ca)
         self._lock = threading.Lock()
         self._stopping = False
         self.address = (doors.settings.bind, self._settings.port)
@@ -94,14 +124,16 @@ class Scp:
     def _accept(self, listening: socket.socket) -> None:
         while not self._stopping:
             try:
-                connection, _ = listening.accept()
+                connection, (host, *_) = listening.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._run, args=(connection,), name="dicom-association", daemon=True)
+            thread = threading.Thread(target=self._run, args=(connection, host), name="dicom-association", daemon=True)
             with self._lock:
                 full = len(self._associations) >= self._settings.max_associations
+                full = full or self._peers[host] >= self._settings.max_associations_per_peer
                 if not full:
                     self._associations[thread] = None
+                    self._peers[host] += 1
             if full:
                 with contextlib.suppress(OSError):
                     connection.setblocking(False)
@@ -110,20 +142,31 @@ class Scp:
             else:
                 thread.start()
 
-    def _run(self, connection: socket.socket) -> None:
+    def _run(self, connection: socket.socket, host: str) -> None:
         try:
-            self._serve(connection)
+            with contextlib.closing(self._secured(connection)) as secured:
+                self._serve(secured, host)
         except OSError as error:
-            log.info("association lost: %s", error)
+            log.info("association with %s lost: %s", host, error)
         finally:
             connection.close()
             with self._lock:
                 self._associations.pop(threading.current_thread(), None)
+                self._peers[host] -= 1
+                if not self._peers[host]:
+                    del self._peers[host]
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        """The connection, after the TLS handshake where TLS is set up (PS3.15 B.9 to B.12)."""
+        if self._tls is None:
+            return connection
+        connection.settimeout(ARTIM_SECONDS)
+        return self._tls.wrap_socket(connection, server_side=True)
+
+    def _serve(self, connection: socket.socket, host: str) -> None:
         association = Association.accept(
             connection,
-            self._negotiate,
+            lambda asked: self._negotiate(asked, host),
             max_length=self._settings.max_pdu_bytes,
             idle_seconds=self._settings.idle_seconds,
         )
@@ -139,17 +182,23 @@ class Scp:
         association.close()
         self._doors.imaging.association_ended()
 
-    def _negotiate(self, asked: pdu.Associate) -> pdu.Associate | tuple[int, int, int]:
+    def _negotiate(self, asked: pdu.Associate, host: str) -> pdu.Associate | tuple[int, int, int]:
         """A-ASSOCIATE-AC, or result, source and reason of the rejection (PS3.8 9.3.4)."""
         if not asked.protocol & 1:
             return 1, 2, 2
         if asked.application_context != pdu.APPLICATION_CONTEXT:
             return 1, 1, 2
-        if asked.called != self._settings.ae_title:
+        partner = self._partner(asked.calling, host)
+        called = (partner and partner.called) or self._settings.ae_title
+        if not fnmatch.fnmatchcase(asked.called, called):
             return 1, 1, 7
-        if not asked.calling:
+        if not asked.calling or partner is None:
             return 1, 1, 3
-        contexts = tuple(self._context(context) for context in asked.contexts)
+        user, passcode = _user(asked.identity)
+        if not partner.knows(user, passcode):
+            log.warning("%s at %s is not the user that the partner table asks for", asked.calling, host)
+            return 1, 1, 1
+        contexts = tuple(self._context(context, partner.rights) for context in asked.contexts)
         return pdu.Associate(
             asked.called,
             asked.calling,
@@ -157,17 +206,28 @@ class Scp:
             self._settings.max_pdu_bytes,
             IMPLEMENTATION_UID,
             IMPLEMENTATION_VERSION,
-            {uid: roles for uid, roles in asked.roles.items() if is_storage(uid) or uid in SERVED},
+            {uid: roles for uid, roles in asked.roles.items() if self._is_storage(uid) or uid in SERVED},
+            identity=asked.identity if asked.identity and asked.identity.response else None,
         )
 
-    def _context(self, asked: pdu.Context) -> pdu.Context:
+    def _partner(self, calling: str, host: str) -> partners.Partner | None:
+        """The partner's row; whoever there is no row for may do everything as long as no table was set up."""
+        found = self._partners.find(calling, host)
+        return found or (None if self._settings.partners else ANYBODY)
+
+    def _is_storage(self, abstract: str) -> bool:
+        return is_storage(abstract) and (self._settings.private_storage or abstract.startswith(STANDARD))
+
+    def _context(self, asked: pdu.Context, rights: frozenset[str]) -> pdu.Context:
         """Our answer to a proposed presentation context: the first transfer syntax that the service can read."""
         if asked.abstract in SERVED:
             known = UNCOMPRESSED
-        elif is_storage(asked.abstract):
+        elif self._is_storage(asked.abstract):
             known = TRANSFER_SYNTAXES
         else:
             return pdu.Context(asked.id, "", asked.transfer[:1], 3)
+        if RIGHT.get(asked.abstract, "store") not in rights | {""}:
+            return pdu.Context(asked.id, "", asked.transfer[:1], 1)
         for syntax in asked.transfer:
             if syntax in known:
                 return pdu.Context(asked.id, "", (syntax,))

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from adapters.dicom import conversions, diagnostic_report
 from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
 from adapters.dicom.dataset import text
-from adapters.dicom.instance import PATIENTLESS, institution
+from adapters.dicom.instance import PATIENTLESS
+from adapters.dicom.partners import facility
 from hub.fhir.ids import resource_id
 from hub.services.context import Context
 from hub.services.doors import Doors
@@ -49,7 +50,7 @@ def submit(doors: Doors, study: Row) -> None:
     facts = doors.settings
     bundle: Resource = {"resourceType": "Bundle", "type": "transaction", "entry": []}
     if any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
-        circumstances = Circumstances(ZoneInfo(facts.time_zone), institution(study["from"]))
+        circumstances = Circumstances(ZoneInfo(facts.time_zone), facility(study["from"]))
         built = imaging_study(study, series, instances, circumstances)
         reference = built["subject"].get("reference", "")
         accession = text(study["attributes"], "00080050").strip()

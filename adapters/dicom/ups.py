@@ -15,6 +15,7 @@ from adapters.dicom import conversions, study, worklist
 from adapters.dicom import instance as instances
 from adapters.dicom.conversions import Circumstances
 from adapters.dicom.dataset import Attributes, text
+from adapters.dicom.partners import facility
 from hub.errors import HubError
 from hub.fhir.ids import resource_id
 from hub.services.context import Context
@@ -187,7 +188,7 @@ class Ups:
             return []
         issuer = instances.issuer(attributes, context.actor)
         subject = f"Patient/{resource_id('Patient', issuer, number)}"
-        circumstances = Circumstances(ZoneInfo(self._doors.settings.time_zone), instances.institution(context.actor))
+        circumstances = Circumstances(ZoneInfo(self._doors.settings.time_zone), facility(context.actor))
         resources: list[Resource] = []
         if not self._doors.imaging.knows(subject):
             resources.append(study.patient({"attributes": attributes, "issuer": issuer}))

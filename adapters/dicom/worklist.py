@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from adapters.dicom import encode, find, status
 from adapters.dicom.conversions import DCM
 from adapters.dicom.dataset import IMPLICIT, Attributes
-from adapters.dicom.instance import institution
+from adapters.dicom.partners import facility
 from adapters.dicom.ul import dimse
 from adapters.dicom.ul.association import Association, Message
 from hub.errors import HubError
@@ -55,7 +55,7 @@ def serve(doors: Doors, association: Association, message: Message, context: Con
 
 def worklist(doors: Doors, context: Context) -> Iterator[Attributes]:
     """The steps of the caller's institution, oldest order first."""
-    facility, zone = institution(context.actor), ZoneInfo(doors.settings.time_zone)
+    place, zone = facility(context.actor), ZoneInfo(doors.settings.time_zone)
     pairs = [
         ("status", "active"),
         ("_sort", "_lastUpdated"),
@@ -68,7 +68,7 @@ def worklist(doors: Doors, context: Context) -> Iterator[Attributes]:
         order = json.decode(version.text)
         patient = patients.get(order.get("subject", {}).get("reference", ""))
         modality = modality_of(order)
-        if modality and patient is not None and _belongs(order, facility):
+        if modality and patient is not None and _belongs(order, place):
             yield step(order, patient, modality, context.actor, zone)
 
 

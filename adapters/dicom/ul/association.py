@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -76,6 +77,9 @@ class Association:
 
     def _wait_for(self, seconds: float) -> None:
         """How long a read or write may block."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(seconds)
+            return
         timeout = pack("ll", int(seconds), int(seconds % 1 * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -201,7 +205,7 @@ class Association:
 
     def cancelled(self, message_id: int) -> bool:
         """Whether a C-CANCEL-RQ for this message has arrived (PS3.7 9.3.2.3); looks without waiting."""
-        while not self.ending and (self._start < self._end or select.select([self._socket], [], [], 0)[0]):
+        while not self.ending and (self._start < self._end or self._readable()):
             body = self._read(self._idle_seconds)
             if body is None:
                 return True
@@ -333,8 +337,22 @@ class Association:
         """Gathered write of all parts."""
         rest = [memoryview(part) for part in parts if len(part)]
         while rest:
-            sent = self._socket.sendmsg(rest[:_BUFFERS])
+            sent = self._sent(rest[:_BUFFERS])
             while rest and sent >= len(rest[0]):
                 sent -= len(rest.pop(0))
             if rest and sent:
                 rest[0] = rest[0][sent:]
+
+    def _sent(self, parts: list[memoryview]) -> int:
+        """One write; TLS has no gathered one."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            whole = b"".join(parts)
+            self._socket.sendall(whole)
+            return len(whole)
+        return self._socket.sendmsg(parts)
+
+    def _readable(self) -> bool:
+        """Whether a read would not wait."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        return bool(select.select([self._socket], [], [], 0)[0])

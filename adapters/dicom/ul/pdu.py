@@ -42,9 +42,24 @@ class Context:
     result: int = 0
 
 
+USERNAME, PASSCODE, KERBEROS, SAML, JWT = range(1, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """User identity (PS3.7 D.3.3.7): type, primary field (the user, or a token), secondary field (the passcode), and
+    whether the requestor wants to be told that it was accepted."""
+
+    kind: int
+    primary: bytes
+    secondary: bytes = b""
+    response: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Associate:
-    """A-ASSOCIATE-RQ and -AC. ``roles`` is SOP class -> (SCU, SCP) of the role selection items (PS3.7 D.3.3.4)."""
+    """A-ASSOCIATE-RQ and -AC. ``roles`` is SOP class -> (SCU, SCP) of the role selection items (PS3.7 D.3.3.4);
+    ``identity`` is said in a request, in an answer that it was accepted."""
 
     called: str
     calling: str
@@ -55,6 +70,7 @@ class Associate:
     roles: dict[str, tuple[int, int]] = field(default_factory=dict)
     application_context: str = APPLICATION_CONTEXT
     protocol: int = 1
+    identity: Identity | None = None
 
 
 def _bad(what: str) -> HubError:
@@ -90,6 +106,7 @@ def decode_associate(body: memoryview) -> Associate:
     facts: dict[int, str] = {}
     roles: dict[str, tuple[int, int]] = {}
     max_length = 0
+    identity = None
     for kind, content in _items(body[_ASSOCIATE.size :]):
         if kind == 0x10:
             facts[kind] = _uid(content)
@@ -104,6 +121,8 @@ def decode_associate(body: memoryview) -> Associate:
                 elif sub == 0x54 and len(value) >= 4:
                     uid = _uid(value[2:-2])
                     roles[uid] = (value[-2], value[-1])
+                elif sub == 0x58:
+                    identity = _identity(value)
     if len(contexts) > MAX_CONTEXTS:
         raise _bad(f"{len(contexts)} presentation contexts, the standard allows {MAX_CONTEXTS}")
     return Associate(
@@ -116,7 +135,17 @@ def decode_associate(body: memoryview) -> Associate:
         roles,
         facts.get(0x10, ""),
         protocol,
+        identity,
     )
+
+
+def _identity(value: memoryview) -> Identity:
+    """User identity sub-item (PS3.7 table D.3-14)."""
+    first = 4 + int.from_bytes(value[2:4], "big")
+    second = first + 2 + int.from_bytes(value[first : first + 2], "big")
+    if len(value) < 6 or second != len(value):
+        raise _bad("the user identity item is malformed")
+    return Identity(value[0], bytes(value[4:first]), bytes(value[first + 2 :]), value[1] == 1)
 
 
 def _title(raw: bytes) -> str:
@@ -148,9 +177,16 @@ def encode_associate(kind: int, associate: Associate) -> bytes:
     for uid, (scu, scp) in associate.roles.items():
         user += _item(0x54, len(uid).to_bytes(2, "big") + uid.encode() + bytes((scu, scp)))
     user += _item(0x55, associate.version.encode())
+    if associate.identity is not None:
+        user += _identity_item(associate.identity) if request else _item(0x59, b"\0\0")
     items += _item(0x50, user)
     head = _ASSOCIATE.pack(1, 0, _padded(associate.called), _padded(associate.calling))
     return HEADER.pack(kind, len(head) + len(items)) + head + items
+
+
+def _identity_item(identity: Identity) -> bytes:
+    fields = b"".join(len(part).to_bytes(2, "big") + part for part in (identity.primary, identity.secondary))
+    return _item(0x58, bytes((identity.kind, identity.response)) + fields)
 
 
 def _padded(title: str) -> bytes:
