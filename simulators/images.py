@@ -165,7 +165,6 @@ def _plane(dataset: Dataset, visit: Visit, number: int) -> None:
     dataset.PositionReferenceIndicator = ""
     dataset.PatientPosition = "HFS"
     dataset.PatientOrientation = ["L", "P"]
-    dataset.Laterality = ""
     dataset.AcquisitionNumber = 1
     dataset.SliceThickness = "5"
     dataset.PixelSpacing = ["5", "5"]
@@ -198,7 +197,6 @@ def _mr(dataset: Dataset, visit: Visit, number: int) -> None:
 def _us(dataset: Dataset, visit: Visit, number: int) -> None:
     """US image module (PS3.3 C.8.5.6)."""
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "ABDOMINAL", "0001"]
-    dataset.Laterality = ""
     dataset.PatientOrientation = ""
     dataset.LossyImageCompression = "00"
     _pixels(dataset, 26, bits=8)
@@ -211,6 +209,7 @@ def _dx(dataset: Dataset, visit: Visit, number: int) -> None:
     dataset.PatientOrientation = ["L", "F"]
     dataset.PresentationIntentType = "FOR PRESENTATION"
     dataset.ViewPosition = "PA"
+    dataset.PositionerType = ""
     dataset.ImageLaterality = "R" if row["paired"] else "U"
     dataset.ImagerPixelSpacing = ["0.2", "0.2"]
     dataset.DetectorType = "DIRECT"
@@ -225,7 +224,6 @@ def _dx(dataset: Dataset, visit: Visit, number: int) -> None:
     region = Dataset()
     region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = row["code"], "SRT", row["meaning"]
     dataset.AnatomicRegionSequence = [region]
-    dataset.ViewCodeSequence = []
     _pixels(dataset, 29)
 
 

@@ -44,15 +44,15 @@ def adt(trigger: str) -> Build:
             stream = visit.stream("phone", at.isoformat())
             visit.values["phone"] = f"1{stream.pick('358')}{stream.below(10)}0002{stream.below(10_000):04d}"
         scribe = Scribe(visit, at)
-        segments = [scribe.event(trigger), scribe.patient(), scribe.visited("02" if trigger == "A02" else "")]
-        facts = scribe.facts()
+        segments = [scribe.event(trigger), scribe.patient(True), scribe.visited("02" if trigger == "A02" else "")]
+        facts = scribe.facts(True)
         if trigger == "A11":
-            facts = scribe.facts(status="cancelled")
+            facts = scribe.facts(True, status="cancelled")
         if trigger == "A13":
-            facts = scribe.facts(status="in-progress", end=None)
+            facts = scribe.facts(True, status="in-progress", end=None)
         if trigger in ("A28", "A31"):
             segments[2] = scribe.segment("PV1", {1: "1", 2: "N"})
-            facts = [scribe.person()]
+            facts = [scribe.person(True)]
         if trigger == "A03" and "http" not in scribe.dialect.links:
             segments.append(_diagnosis(scribe))
             facts.append(scribe.fact("Condition", visit.id, visit.illness.code))
@@ -75,9 +75,9 @@ def merge(visit: Visit, at: datetime.datetime, detail: str) -> Sending:
     scribe.visit.number = detail
     scribe.visit.registered = "known"
     kept = Scribe(visit, at)
-    segments = [kept.event("A40"), kept.patient(), kept.segment("MRG", {1: kept.patient_id(former)})]
+    segments = [kept.event("A40"), kept.patient(True), kept.segment("MRG", {1: kept.patient_id(former)})]
     gone = kept.fact("Patient", former, active=False, sure=True)
-    return kept.sending("ADT^A40", segments, [kept.person(), gone])
+    return kept.sending("ADT^A40", segments, [kept.person(True), gone])
 
 
 def appointment(trigger: str) -> Build:

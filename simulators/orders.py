@@ -114,13 +114,14 @@ def _drug(scribe: Scribe, control: str, number: str, drug: str) -> list[str]:
     """ORC, RXE and RXR of one drug."""
     tablet: Value = ("{tbl}", "片", "UCUM")
     placer: Value = (number, scribe.site.facility)
-    return [
+    segments = [
         scribe.segment("ORC", {1: control, 2: placer, 9: scribe.time(), 12: scribe.visit.doctor}),
-        scribe.segment("RXE", {
-            1: ("1", "QD"), 2: (_local(drug), drug, "L"), 3: "1", 5: tablet, 10: "14", 11: tablet,
-        }),
+        scribe.segment("RXE", {1: ("1", "QD"), 2: (_local(drug), drug, "L"), 3: "1", 5: tablet, 10: "14", 11: tablet}),
         scribe.segment("RXR", {1: ("PO", "口服", "HL70162")}),
-    ]  # fmt: skip
+    ]
+    if scribe.dialect.version >= "2.5":
+        segments.insert(2, scribe.segment("TQ1", {1: "1", 3: "QD"}))
+    return segments
 
 
 def _local(drug: str) -> str:

@@ -68,8 +68,8 @@ class Scribe:
         """CX of the patient number."""
         return number or self.visit.number, "", "", self.site.authority, self.dialect.identifiers[0]
 
-    def patient(self) -> str:
-        """PID."""
+    def patient(self, whole: bool = False) -> str:
+        """PID: what identifies the patient; the ``whole`` one of a HIS also has address, telephone and more."""
         known = self.entry
         identifiers: list[Value] = [self.patient_id()]
         if known.card:
@@ -81,9 +81,10 @@ class Scribe:
             )
         fields: dict[int, Value] = {
             1: "1", 3: identifiers, 5: self._name(known), 7: known.born, 8: SEX[known.sex],
-            11: self._address(known), 13: self._phone(known), 16: known.married,
         }  # fmt: skip
-        if known.ethnic and self.dialect.version >= "2.4":
+        if whole:
+            fields |= {11: self._address(known), 13: self._phone(known), 16: known.married}
+        if whole and known.ethnic and self.dialect.version >= "2.4":
             fields[22] = (known.ethnic, "", "GB3304")
         return self.segment("PID", {place: value for place, value in fields.items() if value})
 
@@ -137,22 +138,22 @@ class Scribe:
         """A fact about something of the visit: its key starts with the facility, its subject is the resident."""
         return Fact(type, (self.site.facility, *number), self.at, {"subject": self.visit.resident.index, **values})
 
-    def facts(self, **encounter: Any) -> list[Fact]:
+    def facts(self, whole: bool = False, **encounter: Any) -> list[Fact]:
         """What PID and PV1 say: the Patient, and the Encounter unless ``encounter`` has its status."""
         state = {"status": "in-progress"} if self.visit.ended is None else {"status": "finished"}
         times = {"start": moment(self.visit.started), "class": CLASSES[self.visit.patient_class]}
         if self.visit.ended is not None:
             times["end"] = moment(self.visit.ended)
-        return [self.person(), self.fact("Encounter", self.visit.id, **(state | times | encounter))]
+        return [self.person(whole), self.fact("Encounter", self.visit.id, **(state | times | encounter))]
 
-    def person(self) -> Fact:
+    def person(self, whole: bool = False) -> Fact:
         """What PID says."""
         known = self.entry
         values: dict[str, Any] = {"gender": known.sex, "active": True, "sure": known.sure}
         phone = self.visit.values.get("phone") or known.phone
         values |= {"name": known.name} if known.name else {}
         values |= {"birth": f"{known.born[:4]}-{known.born[4:6]}-{known.born[6:]}"} if known.born else {}
-        values |= {"phone": phone} if phone else {}
+        values |= {"phone": phone} if phone and whole else {}
         return self.fact("Patient", self.visit.number, **values)
 
 

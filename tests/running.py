@@ -58,9 +58,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(data: Path, store: str = "sqlite", **environment: str) -> Process:
-    """Start ``hub serve`` on free ports and wait until it is ready."""
-    command = [sys.executable, "-m", "hub.cli", "serve", "--data", str(data), "--store", store]
+def serve(data: Path, store: str = "sqlite", module: tuple[str, ...] = ("hub.cli",), **environment: str) -> Process:
+    """Start ``hub serve`` on free ports and wait until it is ready; ``module`` is the program, with its arguments."""
+    command = [sys.executable, "-m", *module, "serve", "--data", str(data), "--store", store]
     for name in ("http", "mllp", "dicom"):
         command += [f"--{name}-port", str(free_port())]
     popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
