@@ -41,6 +41,7 @@ from hub.services.codes import Codes
 from hub.services.compartment import Compartments
 from hub.services.deferred import Deferred
 from hub.services.demographics import Demographics
+from hub.services.desk import Desk
 from hub.services.doors import Doors
 from hub.services.endpoint import Caller
 from hub.services.export import Exports
@@ -55,6 +56,7 @@ from hub.services.ingest import Ingest
 from hub.services.keys import KeyService
 from hub.services.messaging import Messages
 from hub.services.optout import OptOut
+from hub.services.outbound import Outbound
 from hub.services.query import QueryService
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
@@ -181,6 +183,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
     transactions = Transactions(store, ingest, clock, ids, settings.http.max_transaction_entries)
     imaging = Imaging(store, Packs(settings.data / "images"), clock, ids, settings.region, carrying=databases.carrying)
     ingest.followers.append(imaging.follow)
+    inbox = Inbox(store, blobs, ingest, codes, clock, ids)
     doors = Doors(
         settings=settings,
         data=settings.data,
@@ -197,8 +200,10 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         transactions=transactions,
         keys=KeyService(store, keyring, vault),
         messages=Messages(transactions, clock, ids, fhir_base(settings)),
-        inbox=Inbox(store, blobs, ingest, codes, clock, ids),
+        inbox=inbox,
+        desk=Desk(store, inbox, ingest, codes, databases),
         transport=Transport(store, clock, ids),
+        outbound=Outbound(store, clock, ids),
         query=query,
         full_text=full_text,
         exports=Exports(store, parser, compartments, decide, audit, clock, ids, settings.data / "exports"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -32,6 +32,19 @@ class Http(_Section):
     request_seconds: float = Field(60.0, gt=0)
 
 
+class Destination(_Section):
+    """A system that is told of changes over MLLP."""
+
+    address: str = Field(pattern=r"^.+:\d{1,5}$")
+    sends: tuple[Literal["adt", "pix", "orders", "results"], ...] = ("adt",)
+    application: str = ""
+    facility: str = ""
+    release: int = Field(1, ge=1, le=2)
+    seconds: float = Field(30.0, gt=0)
+    tls: bool = False
+    tls_ca: str = ""
+
+
 class Mllp(_Section):
     """HL7 v2 over MLLP."""
 
@@ -46,6 +59,7 @@ class Mllp(_Section):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_client_ca: str = ""
+    destinations: dict[str, Destination] = {}
 
 
 class Dicom(_Section):

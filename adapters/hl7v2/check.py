@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adapters.hl7v2 import ack
+from adapters.hl7v2.desk import Hl7v2Layout
 from adapters.hl7v2.findings import finding
-from adapters.hl7v2.interpret import ENVELOPE, translate
+from adapters.hl7v2.interpret import CHANNEL, ENVELOPE, translate
 from adapters.hl7v2.message import HEADERS, Message, parse
 from adapters.hl7v2.validate import validate
 from hub.errors import HubError
@@ -54,5 +55,6 @@ class Hl7v2Checker:
 
 
 def create(doors: Doors) -> Hl7v2Checker:
-    """The checker of one hub (entry point group ``hub.checkers``)."""
+    """The checker of one hub (entry point group ``hub.checkers``), which also shows the message desk what is in one."""
+    doors.desk.register(CHANNEL, Hl7v2Layout())
     return Hl7v2Checker(doors.settings.time_zone)

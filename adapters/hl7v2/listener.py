@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from adapters.hl7v2 import batch, mllp, tls
 from adapters.hl7v2.interpret import CHANNEL, Interpreter, sender_of
 from adapters.hl7v2.message import header_of
+from adapters.hl7v2.outbound import destinations
 from adapters.hl7v2.query import Queries
 from adapters.hl7v2.readers import Readers
 from hub.errors import HubError
@@ -43,6 +44,8 @@ class MllpListener:
         )
         self._max_bytes = limits.max_frame_bytes
         self._transport = doors.transport
+        self._outbound = doors.outbound
+        self._destinations = destinations(doors)
         self._server = mllp.Server(
             self._answer,
             limits,
@@ -68,9 +71,11 @@ class MllpListener:
         except OSError:
             self._end()
             raise
+        self._outbound.start(self._destinations)
 
     def stop(self) -> None:
         """Finish the exchanges under way, close."""
+        self._outbound.close()
         asyncio.run_coroutine_threadsafe(self._server.stop(self._patience), self._loop).result()
         self._end()
 

@@ -19,6 +19,8 @@ from hub.api import (
     platform_film,
     platform_identity,
     platform_inbox,
+    platform_messages,
+    platform_outbound,
 )
 from hub.api.bulk import Bulk
 from hub.api.bundles import Bundles
@@ -107,7 +109,15 @@ def create(doors: Doors) -> App:
         )
         for name, scope in BASES.items()
     }  # fmt: skip
-    parts = (platform_identity, platform_cards, platform_inbox, platform_check, platform_film)
+    parts = (
+        platform_identity,
+        platform_cards,
+        platform_inbox,
+        platform_messages,
+        platform_outbound,
+        platform_check,
+        platform_film,
+    )
     routers = [module.create(doors) for module in parts]
     mounts["api"] = platform_api = platform.create(doors, routers)
     for point in entry_points(group="hub.routes"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hub.services.codes import Codes
     from hub.services.deferred import Deferred
     from hub.services.demographics import Demographics
+    from hub.services.desk import Desk
     from hub.services.export import Exports
     from hub.services.films import Films
     from hub.services.fulltext import FullTextSearch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hub.services.ingest import Ingest
     from hub.services.keys import KeyService
     from hub.services.messaging import Messages
+    from hub.services.outbound import Outbound
     from hub.services.query import QueryService
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
@@ -59,6 +61,8 @@ class Doors:
     transactions: Transactions
     inbox: Inbox
     transport: Transport
+    desk: Desk
+    outbound: Outbound
     messages: Messages
     keys: KeyService
     query: QueryService

@@ -111,19 +111,29 @@ class Inbox:
     # --- receive ------------------------------------------------------------------------------------------------------
 
     def receive(
-        self, *, channel: str, sender: str, control_id: str, raw: bytes, kind: str = "", peer: str = ""
+        self,
+        *,
+        channel: str,
+        sender: str,
+        control_id: str,
+        raw: bytes,
+        kind: str = "",
+        peer: str = "",
+        replays: str = "",
     ) -> bytes:
         """Accept a message durably, process it, and give the answer to send back once all of it is on disk.
 
         Without a control id (none could be read) the content itself is the key. Raises HubError only when the store
-        cannot accept (``no-store``, ``timeout``): then nothing was received.
+        cannot accept (``no-store``, ``timeout``): then nothing was received. ``replays`` is the id of the message that
+        this is a mended copy of.
         """
         now = self._clock()
         digest = hashlib.sha256(raw).hexdigest()
         key = "\x1f".join((channel, sender, kind, control_id or f"sha256:{digest}"))
-        item = self._row(
-            key, digest, raw, now, {"channel": channel, "sender": sender, "control_id": control_id, "peer": peer}
-        )
+        data: dict[str, Any] = {"channel": channel, "sender": sender, "control_id": control_id, "peer": peer}
+        if replays:
+            data["replays"] = replays
+        item = self._row(key, digest, raw, now, data)
         known = self._store.write(lambda tx: tx.enqueue(item))
         if known.id == item.id:
             return self._process(item, raw)
@@ -173,15 +183,7 @@ class Inbox:
     # --- process ------------------------------------------------------------------------------------------------------
 
     def _process(self, item: Item, raw: bytes) -> bytes:
-        inbound = Inbound(
-            item.id,
-            item.data["channel"],
-            item.data["sender"],
-            item.data["control_id"],
-            raw,
-            item.data["peer"],
-            item.created,
-        )
+        inbound = _inbound(item, raw)
         interpreter = self._interpreters[inbound.channel]
         try:
             if "conflicts_with" in item.data:
@@ -286,6 +288,14 @@ class Inbox:
         self._process(item, self.raw(item))
         return self.get(id)
 
+    def interpreted(self, item: Item) -> tuple[Inbound, Interpretation]:
+        """A message as its channel reads it now. HubError as at its receipt."""
+        interpreter = self._interpreters.get(item.data["channel"])
+        if interpreter is None:
+            raise HubError("configuration", f"no listener of channel {item.data['channel']!r} is installed", item.id)
+        inbound = _inbound(item, self.raw(item))
+        return inbound, interpreter.interpret(inbound)
+
     # --- look ---------------------------------------------------------------------------------------------------------
 
     def get(self, id: str) -> Item:
@@ -306,6 +316,11 @@ class Inbox:
     def counts(self) -> dict[str, int]:
         """State -> number of messages, every state named."""
         return {RECEIVED: 0, STORED: 0, REJECTED: 0, QUARANTINED: 0, **self._store.item_counts(QUEUE)}
+
+
+def _inbound(item: Item, raw: bytes) -> Inbound:
+    data = item.data
+    return Inbound(item.id, data["channel"], data["sender"], data["control_id"], raw, data["peer"], item.created)
 
 
 def encode(answer: bytes) -> str:
