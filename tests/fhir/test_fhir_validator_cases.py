@@ -26,7 +26,7 @@ def validator(structures: list[dict[str, Any]]) -> Validator:
         return BASE
     library, codes = Library(definitions.load()), Terminology(lambda: 0)
     for one in structures:
-        if one["resourceType"] == "StructureDefinition":
+        if one["resourceType"] in ("StructureDefinition", "Questionnaire"):
             library.add(one)
         else:
             codes.put(one)

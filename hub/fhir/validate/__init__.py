@@ -92,7 +92,9 @@ class Validator:
             "ValueSet": partial(vocabularies.value_set, codes=terminology),
             "Questionnaire": questionnaires.define,
             "SampledData": datatypes.sampled,
-            "QuestionnaireResponse": partial(questionnaires.check, library=self.library, codes=terminology),
+            "QuestionnaireResponse": partial(
+                questionnaires.check, library=self.library, codes=terminology, strict=strict
+            ),
             "xhtml": partial(invariants.text, strict=strict),
             **dict.fromkeys(("date", "dateTime", "instant"), datatypes.moment),
             **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), uri),

@@ -10,7 +10,7 @@ from hub.errors import HubError
 from hub.fhir.paths.operators import order, same
 from hub.fhir.paths.scope import system
 from hub.fhir.paths.values import Node
-from hub.fhir.validate import parts
+from hub.fhir.validate import answers, parts
 from hub.fhir.validate.codes import Codes
 from hub.fhir.validate.profiles import Library
 from hub.fhir.validate.report import Place, Report, Visit
@@ -38,8 +38,8 @@ ANSWERS = {
 _FINISHED = frozenset({"completed", "amended"})
 
 
-def check(visit: Visit, report: Report, library: Library, codes: Codes | None) -> None:
-    """A QuestionnaireResponse, when its Questionnaire is contained or loaded."""
+def check(visit: Visit, report: Report, library: Library, codes: Codes | None, strict: bool) -> None:
+    """A QuestionnaireResponse, when its Questionnaire is contained or loaded; ``strict``: texts are to be the same."""
     response = visit.value
     canonical = response.get("questionnaire")
     if not isinstance(canonical, str):
@@ -50,7 +50,7 @@ def check(visit: Visit, report: Report, library: Library, codes: Codes | None) -
         return
     finished = parts.string(response, "status") in _FINISHED
     answered = _answers(response)
-    run = _Run(report, codes, finished, answered)
+    run = _Run(report, codes, finished, strict, answered)
     run.items(parts.objects(questionnaire, "item"), _items(response, visit.place), visit.place)
 
 
@@ -112,9 +112,10 @@ class _Run:
     report: Report
     codes: Codes | None
     finished: bool
+    strict: bool
     answered: dict[str, list[Json]]
 
-    def items(self, definitions: list[Json], given: Items, place: Place) -> None:
+    def items(self, definitions: list[Json], given: Items, place: Place, enabled: bool = True) -> None:
         """The items of one level: known, in order, as often as allowed, answered when required."""
         known = {parts.string(item, "linkId"): index for index, item in enumerate(definitions)}
         last = -1
@@ -128,27 +129,37 @@ class _Run:
                 last = index
         for definition in definitions:
             matching = [(at, item) for at, item in given if item.get("linkId") == definition.get("linkId")]
-            self.item(definition, matching, place)
+            self.item(definition, matching, place, enabled)
 
-    def item(self, definition: Json, given: Items, place: Place) -> None:
-        """All items of one definition."""
+    def item(self, definition: Json, given: Items, place: Place, enabled: bool) -> None:
+        """All items of one definition; what is below an item that is not enabled is not enabled either."""
         link, kind = definition.get("linkId"), definition.get("type")
-        enabled = self.enabled(definition)
-        answers = [answer for _, item in given for answer in parts.objects(item, "answer")]
-        if not enabled and answers:
+        enabled = enabled and self.enabled(definition)
+        found = [answer for _, item in given for answer in parts.objects(item, "answer")]
+        if not enabled and found:
             self.report.add("item-disabled", given[0][0], value=link)
         required = definition.get("required") is True and enabled and self.finished and kind != "display"
-        if required and (not given or (kind != "group" and not answers)):
+        if required and (not given or (kind != "group" and not found)):
             self.report.add("item-required", place, value=link)
-        single = definition.get("repeats") is not True
-        if single and (len(given) > 1 or len(answers) > 1):
+        number = len(given) if kind == "group" else max(len(given), len(found))
+        if definition.get("repeats") is not True and number > 1:
             self.report.add("item-repeats", given[0][0], value=link)
+        elif given:
+            answers.count(definition, number, given[0][0], self.report)
         for at, item in given:
-            self.answers(definition, item, at)
+            self.text(definition, item, at)
+            self.answers(definition, item, at, enabled)
             if kind == "group" or "answer" not in item:
-                self.items(parts.objects(definition, "item"), _items(item, at), at)
+                self.items(parts.objects(definition, "item"), _items(item, at), at, enabled)
 
-    def answers(self, definition: Json, item: Json, place: Place) -> None:
+    def text(self, definition: Json, item: Json, place: Place) -> None:
+        """The text of an item is that of the Questionnaire, unless it is in another language."""
+        said, meant = parts.string(item, "text"), parts.string(definition, "text")
+        if said and meant and said != meant and "_text" not in definition:
+            facts: Json = {"value": item.get("linkId"), "expected": meant[:80]}
+            self.report.add("item-text", (place, "text"), severity="error" if self.strict else "", **facts)
+
+    def answers(self, definition: Json, item: Json, place: Place, enabled: bool) -> None:
         """The answers of one item, and the items below each."""
         kind = str(definition.get("type"))
         allowed = ANSWERS.get(kind, ())
@@ -161,7 +172,8 @@ class _Run:
                 self.report.add("item-answer", at, value=link, type=kind, found=member, expected=expected)
             elif member is not None:
                 self.option(definition, member, answer[member], at)
-            self.items(parts.objects(definition, "item"), _items(answer, at), at)
+                answers.value(definition, member, answer[member], at, self.report)
+            self.items(parts.objects(definition, "item"), _items(answer, at), at, enabled)
 
     def option(self, definition: Json, member: str, value: Any, place: Place) -> None:
         """The answer to a choice is an option, or in the value set."""
