@@ -60,15 +60,20 @@ def free_port() -> int:
 
 def serve(data: Path, store: str = "sqlite", module: tuple[str, ...] = ("hub.cli",), **environment: str) -> Process:
     """Start ``hub serve`` on free ports and wait until it is ready; ``module`` is the program, with its arguments."""
-    command = [sys.executable, "-m", *module, "serve", "--data", str(data), "--store", store]
-    for name in ("http", "mllp", "dicom"):
-        command += [f"--{name}-port", str(free_port())]
-    popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    assert popen.stdout is not None
-    line = popen.stdout.readline()
-    bound = {name: (host, int(port)) for name, host, port in re.findall(r"(\w+)=([\w.:]+):(\d+)", line)}
-    assert {"http", "mllp", "dicom"} <= set(bound), f"the hub did not start: {line!r}"
-    return Process(popen, bound, data)
+    for _ in range(3):  # somebody may take a port between the look and the bind
+        command = [sys.executable, "-m", *module, "serve", "--data", str(data), "--store", store]
+        for name in ("http", "mllp", "dicom"):
+            command += [f"--{name}-port", str(free_port())]
+        popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        assert popen.stdout is not None
+        line = popen.stdout.readline()
+        bound = {name: (host, int(port)) for name, host, port in re.findall(r"(\w+)=([\w.:]+):(\d+)", line)}
+        if {"http", "mllp", "dicom"} <= set(bound):
+            return Process(popen, bound, data)
+        popen.kill()
+        popen.wait()
+        popen.stdout.close()
+    raise AssertionError(f"the hub did not start: {line!r}")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ whole, and is described in FHIR."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -37,29 +38,31 @@ def send(address: tuple[str, int], files: list[part10.File], said: Said) -> None
         pdu.Context(1, files[0].sop_class, (files[0].transfer_syntax,)),
         pdu.Context(3, commitment.SOP_CLASS, (dataset.IMPLICIT,)),
     )
-    try:
+    with contextlib.suppress(OSError, HubError):
         association = Association.request(
             address, pdu.Associate("HUB", "KILL_CT", proposed, 65536, "2.25.1", "TEST"), idle_seconds=10
         )
-        for number, file in enumerate(files):
-            command: dimse.Command = {
-                "CommandField": dimse.C_STORE,
-                "MessageID": number,
-                "AffectedSOPClassUID": file.sop_class,
-                "AffectedSOPInstanceUID": file.sop_instance,
-                "Priority": 0,
-            }
-            association.send(association.contexts[1], command, file.data)
-            answer = association.receive()
-            if answer is None:
-                break
-            if answer.command["Status"] == 0x0000:
-                said.answered[file.sop_instance] = file
-            if number % 10 == 9:
-                said.committed |= commit(association, files[: number + 4])
-        association.close()
-    except (OSError, HubError):
-        pass
+        with contextlib.closing(association), contextlib.suppress(OSError):
+            _send(association, files, said)
+
+
+def _send(association: Association, files: list[part10.File], said: Said) -> None:
+    for number, file in enumerate(files):
+        command: dimse.Command = {
+            "CommandField": dimse.C_STORE,
+            "MessageID": number,
+            "AffectedSOPClassUID": file.sop_class,
+            "AffectedSOPInstanceUID": file.sop_instance,
+            "Priority": 0,
+        }
+        association.send(association.contexts[1], command, file.data)
+        answer = association.receive()
+        if answer is None:
+            return
+        if answer.command["Status"] == 0x0000:
+            said.answered[file.sop_instance] = file
+        if number % 10 == 9:
+            said.committed |= commit(association, files[: number + 4])
 
 
 def commit(association: Association, files: list[part10.File]) -> set[str]:
