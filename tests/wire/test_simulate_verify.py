@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from simulators.record import Sending
 from simulators.scenario import Scenario
 from simulators.truth import Truth
 from simulators.verify import Findings
+from terminology import identifiers
 from tests.running import Process
 
 RESIDENT_ID = "urn:oid:2.16.840.1.113883.2.23.1.19.1"
@@ -62,6 +64,16 @@ def test_sending_everything_again_changes_nothing(filled: Process, log: list[Sen
     assert account.refusals == []
     assert (total(filled, "Observation"), total(filled, "Patient"), total(filled, "Person")) == before
     assert compare(filled, expected).sound
+
+
+def test_no_file_of_the_hub_tells_an_identity_number(filled: Process) -> None:
+    """Privacy at rest: 18 characters with a right check character, whose they are, in no file of the data directory."""
+    shape = re.compile(rb"(?<![0-9])[0-9]{17}[0-9X](?![0-9])")
+    files = [file for file in filled.data.rglob("*") if file.is_file()]
+    found = {match.decode() for file in files for match in shape.findall(file.read_bytes())}
+    assert [number for number in found if identifiers.resident_id(number)] == []
+    patients = httpx.get(f"{filled.base}/fhir/Patient?identifier={RESIDENT_ID}|&_count=50").text.encode()
+    assert any(identifiers.resident_id(match.decode()) for match in shape.findall(patients)), "they are stored"
 
 
 def lose(process: Process, client: httpx.Client) -> None:
