@@ -38,7 +38,7 @@ EVERYWHERE = 5
 class Scenario:
     """What is simulated: ``name`` demo or day; ``scale`` of the region; ``households`` 0 means as the scale has them.
 
-    ``only`` names the institutions that are simulated (all when empty); ``faulty`` lets everything go wrong that
+    ``only`` names the institutions that are simulated (all when empty); ``masters`` sends the places, beds, staff and devices too; ``faulty`` lets everything go wrong that
     faults.csv has.
     """
 
@@ -50,6 +50,7 @@ class Scenario:
     surge: float = 1.0
     faulty: bool = False
     only: tuple[str, ...] = ()
+    masters: bool = True
 
     @property
     def sites(self) -> dict[str, Institution]:
@@ -71,7 +72,10 @@ def log(scenario: Scenario, workers: int = 1) -> list[Sending]:
             parts = list(pool.map(_block, blocks))
     else:
         parts = [_block(block) for block in blocks]
-    start = sorted(masterfiles.sendings(scenario.sites.values(), FIRST_DAY, whole=scenario.name != "demo"), key=_order)
+    start = sorted(
+        masterfiles.sendings(scenario.sites.values(), FIRST_DAY, whole=scenario.masters and scenario.name != "demo"),
+        key=_order,
+    )
     return [*start, *merge(*parts, key=_order)]
 
 

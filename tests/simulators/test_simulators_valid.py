@@ -1,4 +1,4 @@
-"""What fault-free journeys send is right by other readings of the standards: the hub's checks, dciodvfy, hl7apy, pydicom."""
+"""What fault-free journeys send is right by other readings: the hub's checks, dciodvfy, fhir.resources, pydicom."""
 
 from __future__ import annotations
 
