@@ -1,14 +1,17 @@
-"""Writes docs/cli.md, docs/settings.md and docs/errors.md from the code they describe (make docs)."""
+"""Writes docs/cli.md, settings.md, errors.md and hl7v2-messages.md from what they describe (make docs)."""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import typer.main
 
+from adapters.hl7v2.interpret import ENVELOPE, engine
+from adapters.mapping.tables import MessageRow
 from hub import cli
 from hub.errors import ERRORS
 
@@ -91,12 +94,56 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def messages_page() -> str:
+    """Every HL7 v2 event with a mapping table, what it fills, and which of its segments stay unmapped."""
+    tables = engine().tables
+    lines = [
+        "# HL7 v2 messages and events\n",
+        f"{len(tables.events)} events by {len(tables.messages)} tables of `adapters/hl7v2/tables/messages`. An event "
+        "without its type's ending (`ORU^`) is a message that names none. *Kept* are segments that have a place but no "
+        "FHIR element; they, and segments without a place, are named as unmapped and stay in the raw message.\n",
+        "| events | table | FHIR resources | kept |\n|---|---|---|---|",
+    ]
+    served: dict[str, list[str]] = {}
+    for event, name in tables.events.items():
+        served.setdefault(name, []).append(event)
+    for name, events in sorted(served.items(), key=lambda item: item[1][0]):
+        rows = tables.messages[name]
+        types = sorted({row.target.rstrip("+").partition("[")[0] for row in rows if row.target})
+        segments = {one: any(row.map for row in rows if _segment(row.identifier) == one) for one in _segments(rows)}
+        kept = sorted(one for one, filled in segments.items() if not filled and one not in ENVELOPE)
+        lines.append(
+            f"| {' '.join(f'`{event}`' for event in events)} | {name} | {' '.join(types)} | {' '.join(kept)} |"
+        )
+    lines.append(
+        "\n## Events that take back others\n\n| event | takes back | becomes again what it was |\n|---|---|---|"
+    )
+    for one in tables.cancels:
+        lines.append(
+            f"| `{one.event}` | {' '.join(f'`{name}`' for name in one.cancels)} | {one.type} {', '.join(one.slots)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _segments(rows: Iterable[MessageRow]) -> dict[str, None]:
+    return dict.fromkeys(_segment(row.identifier) for row in rows)
+
+
+def _segment(identifier: str) -> str:
+    return identifier.rpartition(".")[2].partition(":")[0]
+
+
 def table(path: str) -> dict[str, dict[str, str]]:
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     return {row["name"]: row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
 
 
-PAGES = {"docs/cli.md": cli_page, "docs/settings.md": settings_page, "docs/errors.md": errors_page}
+PAGES = {
+    "docs/cli.md": cli_page,
+    "docs/settings.md": settings_page,
+    "docs/errors.md": errors_page,
+    "docs/hl7v2-messages.md": messages_page,
+}
 
 if __name__ == "__main__":
     for path, page in PAGES.items():
