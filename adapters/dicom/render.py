@@ -137,7 +137,8 @@ def _gray(picture: Picture, values: Array, window: Window | None) -> Array:
         return display(values)
     low, high = int(values.min()), int(values.max())
     table = display(np.arange(low, high + 1))
-    return np.asarray(np.take(table, values.astype(np.int32) - low))
+    unsigned = values.view(f"u{values.dtype.itemsize}")  # of which the difference is right, also below zero
+    return np.asarray(np.take(table, unsigned - unsigned.dtype.type(low & ((1 << 8 * values.dtype.itemsize) - 1))))
 
 
 def _modality(picture: Picture) -> Map:
