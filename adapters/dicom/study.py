@@ -51,6 +51,8 @@ def submit(doors: Doors, study: Row) -> None:
     bundle: Resource = {"resourceType": "Bundle", "type": "transaction", "entry": []}
     if any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
         circumstances = Circumstances(ZoneInfo(facts.time_zone), facility(study["from"]))
+    if not instances or any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
+        circumstances = Circumstances(ZoneInfo(facts.time_zone), institution(study["from"]))
         built = imaging_study(study, series, instances, circumstances)
         reference = built["subject"].get("reference", "")
         accession = text(study["attributes"], "00080050").strip()
@@ -58,21 +60,29 @@ def submit(doors: Doors, study: Row) -> None:
             built["basedOn"] = [{"reference": order}]
         if steps := doors.imaging.steps(study["uid"]):
             built["procedureReference"] = {"reference": f"Procedure/{procedure_id(steps[0]['uid'])}"}
-        devices = {row["id"]: made for row in series if (made := device(row, circumstances))}
-        for part, row in zip(built["series"], sorted(series, key=_number("00200011")), strict=True):
-            if row["id"] in devices:
-                actor = {"reference": f"Device/{devices[row['id']]['id']}"}
-                part["performer"] = [*part.get("performer", ()), {"actor": actor}]
         resources = [endpoint(facts.http.base_url or f"http://{facts.bind}:{facts.http.port}")]
-        resources += {made["id"]: made for made in devices.values()}.values()
+        resources += _devices(built, series, circumstances)
         resources += [built, *diagnostic_report.reports(built, instances, circumstances)]
         if reference and not doors.imaging.knows(reference):
             resources.insert(0, patient(study))
         bundle["entry"] = [{"resource": resource} for resource in resources]
     context = Context(door="dicom", actor=study["from"], origin=f"study:{study['id']}")
     doors.ingest.submit(
-        bundle, context, then=lambda tx, _: doors.imaging.settle(tx, study["id"], len(series), len(instances))
+        bundle,
+        context,
+        amend=bool(instances),
+        then=lambda tx, _: doors.imaging.settle(tx, study["id"], len(series), len(instances)),
     )
+
+
+def _devices(built: Resource, series: Iterable[Row], circumstances: Circumstances) -> Iterable[Resource]:
+    """The Devices that made the series; each series of the ImagingStudy names its own as a performer."""
+    made = {row["uid"]: found for row in series if (found := device(row, circumstances))}
+    for part in built.get("series", ()):
+        if part["uid"] in made:
+            performer = {"actor": {"reference": f"Device/{made[part['uid']]['id']}"}}
+            part["performer"] = [*part.get("performer", ()), performer]
+    return {found["id"]: found for found in made.values()}.values()
 
 
 def imaging_study(
@@ -92,7 +102,7 @@ def imaging_study(
         part["instance"] = [_elements("instance", instance_attributes(found), circumstances) for found in below]
         parts.append(part)
     built: Resource = {
-        "resourceType": "ImagingStudy", "id": study_id(study), "status": "available",
+        "resourceType": "ImagingStudy", "id": study_id(study), "status": "available" if parts else "cancelled",
         "subject": subject(study), **_elements("study", study["attributes"], circumstances),
     }  # fmt: skip
     summary: Resource = {
@@ -101,7 +111,7 @@ def imaging_study(
         "numberOfInstances": sum(part["numberOfInstances"] for part in parts),
         "series": parts,
     }
-    return built | summary
+    return {element: value for element, value in (built | summary).items() if value != []}
 
 
 def instance_attributes(row: Row) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class Wado:
     def __init__(self, doors: Doors) -> None:
         self._imaging: Imaging = doors.imaging
         self._secret = doors.secret
+        self._audit = doors.audit
+        self._deletion = doors.settings.dicom.deletion
         loader = PackageLoader("adapters.dicom", "templates")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
@@ -79,6 +81,14 @@ class Wado:
         if not rows:
             raise HubError("not-found", f"there is no {'series' if 'series' in path else 'study'} with this UID")
         return rows
+
+    def delete(self, request: Request) -> Response:
+        """Delete what the path names (ours; PS3.18 has no such transaction). HubError("forbidden") by the setting."""
+        if not self._deletion:
+            raise HubError("forbidden", "this archive does not delete: the setting dicom.deletion is off")
+        self._imaging.remove(self.rows(request))
+        self._audit.read(context(request), "delete", (), request.url.path)
+        return Response(status_code=204, headers=HEADERS)
 
     def _file(self, row: Row) -> bytes:
         return self._imaging.file(row)

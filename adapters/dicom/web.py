@@ -47,6 +47,7 @@ def create(doors: Doors) -> tuple[str, ASGIApp]:
     for path in (whole, series, one):
         routes += [
             Route(path, retrieve.retrieve, methods=["GET"]),
+            Route(path, retrieve.delete, methods=["DELETE"]),
             Route(path + "/metadata", retrieve.metadata, methods=["GET"]),
             Route(path + "/rendered", retrieve.rendered, methods=["GET"]),
             Route(path + "/thumbnail", retrieve.thumbnail, methods=["GET"]),

@@ -38,7 +38,17 @@ from hub.services.imaging_index import (
     wildcards,
 )
 from hub.services.imaging_patients import identity, of_person, shown_as
-from hub.services.imaging_rows import CONFLICTS, DATABASE, TYPE, conflict_key, follow, index, put_study
+from hub.services.imaging_rows import (
+    CONFLICTS,
+    DATABASE,
+    TYPE,
+    conflict_key,
+    delete,
+    follow,
+    index,
+    put_study,
+    remove,
+)
 from hub.services.imaging_studies import StudyClock
 from hub.store.packs import Packs, Place
 from hub.store.protocol import Item, Put, Reader, Store, Transaction, Version
@@ -190,6 +200,13 @@ class Imaging:
             "attributes": instance.attributes,
         }  # fmt: skip
 
+    def remove(self, rows: Sequence[Row]) -> None:
+        """Delete instances: nobody finds them any more, their bytes are overwritten, their studies described anew."""
+        self._store.write(lambda tx: remove(tx, rows, self._clock()))
+        for row in rows:
+            self._packs.erase(_place(row))
+        self.association_ended()
+
     # --- whose a study is ---------------------------------------------------------------------------------------------
 
     def follow(self, tx: Transaction, patient: dict[str, Any], now: int) -> None:
@@ -203,7 +220,7 @@ class Imaging:
         if not self._moved and self._store.local:
             return None
         version = self._store.read(TYPE["study"], instance["study"])
-        return None if version is None else identity(decode(version))
+        return None if version is None or version.deleted else identity(decode(version))
 
     def _moved_rows(self) -> list[Row]:
         query = Query((TYPE["study"],), Match("moved", Exists()), databases=(DATABASE,), limit=MAX_INSTANCES)
@@ -229,13 +246,20 @@ class Imaging:
         """
         where = Match("study", Equals(study))
         known = tx.read(TYPE["study"], study)
-        if known is None or tx.count(Query((TYPE["instance"],), where, databases=(DATABASE,))) != instances:
+        if (
+            known is None
+            or known.deleted
+            or tx.count(Query((TYPE["instance"],), where, databases=(DATABASE,))) != instances
+        ):
             return
         row = decode(known)
         row.pop("open", None)
         row["attributes"]["00201206"] = {"vr": "IS", "Value": [series]}
         row["attributes"]["00201208"] = {"vr": "IS", "Value": [instances]}
-        put_study(tx, row, known, self._clock())
+        if instances:
+            put_study(tx, row, known, self._clock())
+        else:
+            delete(tx, "study", known, self._clock())
         with self._arriving:
             self._arrived.pop(study, None)
 

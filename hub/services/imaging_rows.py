@@ -50,6 +50,29 @@ def put_study(tx: Transaction, row: Row, known: Version | None, now: int) -> Non
     put(tx, "study", row, Entries((*found.terms, *terms), found.ranges), known, now)
 
 
+def delete(tx: Transaction, level: Level, known: Version, now: int) -> None:
+    """Delete a row: its history stays, nobody finds it."""
+    tx.put(Put(DATABASE, TYPE[level], known.id, known.version + 1, "DELETE", now, b"", Entries()))
+
+
+def remove(tx: Transaction, rows: Sequence[Row], now: int) -> None:
+    """Delete instance rows, series rows that have none left, and open their studies, which show less now."""
+    for study in sorted({row["study"] for row in rows}):
+        tx.guard(study)
+        known = tx.read(TYPE["study"], study)
+        if known is not None and not known.deleted:
+            put_study(tx, decode(known) | {"open": True}, known, now)
+    for row in rows:
+        known = tx.read(TYPE["instance"], row["id"])
+        if known is not None and not known.deleted:
+            delete(tx, "instance", known, now)
+    for series in sorted({row["series"] for row in rows}):
+        known = tx.read(TYPE["series"], series)
+        left = tx.count(Query((TYPE["instance"],), Match("series", Equals(series)), databases=(DATABASE,)))
+        if known is not None and not known.deleted and not left:
+            delete(tx, "series", known, now)
+
+
 def follow(tx: Transaction, patient: str, now: int) -> set[str]:
     """File the studies that depend on a Patient anew; the ids of all Patients whose changes matter to them."""
     seen: set[str] = set()
@@ -90,15 +113,18 @@ def _open(tx: Transaction, instance: Row, new_id: Callable[[], str]) -> None:
     """Have the study and series rows, the study open: something arrived that its ImagingStudy does not show yet."""
     study, series, now = instance["study"], instance["series"], instance["received"]["at"]
     modality = text(instance["attributes"], MODALITY)
-    known = tx.read(TYPE["study"], study)
-    new_series = tx.read(TYPE["series"], series) is None
+    known, known_series = tx.read(TYPE["study"], study), tx.read(TYPE["series"], series)
+    new_series = known_series is None or known_series.deleted
     if new_series:
         row: Row = {"id": series, "uid": instance["seriesUID"], "study": study}
         row["attributes"] = pick(instance["attributes"], "series", instance["seriesUID"])
-        put(tx, "series", row, entries(row, "series"), None, now)
+        put(tx, "series", row, entries(row, "series"), known_series, now)
     if known is not None and not new_series and b'"open":true' in known.text:
         return
-    row = _new_study(tx, instance, new_id) if known is None else decode(known) | {"open": True}
+    if known is None or known.deleted:
+        row = _new_study(tx, instance, new_id)
+    else:
+        row = decode(known) | {"open": True}
     modalities = row["attributes"].get(MODALITIES, {}).get("Value", [])
     if modality and modality not in modalities:
         row["attributes"][MODALITIES] = {"vr": "CS", "Value": [*modalities, modality]}
