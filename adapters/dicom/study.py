@@ -49,10 +49,8 @@ def submit(doors: Doors, study: Row) -> None:
     instances = doors.imaging.below("instance", study["id"])
     facts = doors.settings
     bundle: Resource = {"resourceType": "Bundle", "type": "transaction", "entry": []}
-    if any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
-        circumstances = Circumstances(ZoneInfo(facts.time_zone), facility(study["from"]))
     if not instances or any(not row["sopClass"].startswith(PATIENTLESS) for row in instances):
-        circumstances = Circumstances(ZoneInfo(facts.time_zone), institution(study["from"]))
+        circumstances = Circumstances(ZoneInfo(facts.time_zone), facility(study["from"]))
         built = imaging_study(study, series, instances, circumstances)
         reference = built["subject"].get("reference", "")
         accession = text(study["attributes"], "00080050").strip()
