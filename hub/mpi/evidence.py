@@ -68,11 +68,13 @@ def evidence(one: Features, other: Features, rules: Rules, commonness: Commonnes
     pair = one.reference, other.reference
     if one.reference in other.merged or other.reference in one.merged:
         return Edge(*pair, BY_HOSPITAL, rules.local_assurance, MERGED)
-    if not set(one.local).isdisjoint(other.local):
+    if any(number in other.local for number in one.local):
         return Edge(*pair, "patient-number", rules.local_assurance, NUMBERED)
+    kind = _common_document(one, other, rules)
+    if kind is None and score.hopeless(one, other, rules.score):
+        return None
     result = scored(one, other, rules, commonness)
     objection = score.guard(one, other, result, rules.score)
-    kind = _common_document(one, other, rules)
     if kind is not None:
         strength = DOCUMENT + 100 * int(kind.assurance[-1]) + min(result.bits, 99)
         return _unless_two_numbers(one, other, Edge(*pair, kind.name, kind.assurance, strength, objection, kind))
@@ -92,7 +94,7 @@ def evidence(one: Features, other: Features, rules: Rules, commonness: Commonnes
 def scored(one: Features, other: Features, rules: Rules, commonness: Commonness) -> score.Score:
     """The score, with what the commonness of an equal name takes from it or adds."""
     result = score.compare(one, other, rules.score)
-    if result.levels["name"] != "equal" or result.bits < rules.score.review:
+    if result.levels.get("name") != "equal" or result.bits < rules.score.review:
         return result
     more = max(map(commonness, set(one.names).intersection(other.names)))
     parts = {**result.parts, "name": result.parts["name"] + more}
@@ -110,6 +112,8 @@ def _unless_two_numbers(one: Features, other: Features, edge: Edge) -> Edge:
 
 def _common_document(one: Features, other: Features, rules: Rules) -> Kind | None:
     """The kind of the surest document that both show."""
+    if one.documents.isdisjoint(other.documents) and one.ids.isdisjoint(other.ids):
+        return None
     names = {kind for kind, _ in one.documents & other.documents}
     kinds = [kind for kind in rules.kinds if kind.name in names]
     if one.ids & other.ids:

@@ -55,7 +55,7 @@ def explain(one: Features, other: Features, rules: Rules, *, linked: bool) -> di
 def _decision(result: score.Score, objection: str, rules: Rules, linked: bool) -> str:
     if linked:
         return LINKED
-    if result.levels["id"] == "differs" or result.bits < rules.score.review:
+    if result.levels.get("id") == "differs" or result.bits < rules.score.review:
         return UNLIKE
     return ASKED if objection or result.bits < rules.score.link else CERTAIN
 
@@ -85,8 +85,11 @@ def _shown(field: str, side: Features) -> str:
         "address": (side.address,),
         "family": (side.family,),
         "given": (side.given,),
+        "house": (side.house,),
         "street": (side.street,),
+        "locality": (side.locality,),
         "place": (side.place,),
         "postcode": (side.postcode,),
+        "state": (side.state,),
     }
     return ", ".join(values[field])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ PLACEHOLDER_DATES = frozenset({"1900-01-01", "1970-01-01", "1901-01-01", "0001-0
 MAX_NAMES = 8
 PHONES = ("phone", "sms")
 _DIGITS = re.compile(r"\D+")
+_HOUSE = re.compile(r"\d+[a-z]?\b", re.IGNORECASE)
 _COUNTY = re.compile(r"(?:.*?(?:省|自治区))?(?:.*?[市州盟])?(.*?[县区市旗])")
 
 Pair = tuple[str, str]
@@ -59,9 +60,12 @@ class Features(msgspec.Struct, frozen=True, array_like=True, gc=False):
     merged: frozenset[str]
     family: str = ""
     given: str = ""
+    house: str = ""
     street: str = ""
+    locality: str = ""
     place: str = ""
     postcode: str = ""
+    state: str = ""
 
     @property
     def sources(self) -> frozenset[str]:
@@ -135,16 +139,13 @@ def _county(address: str) -> str:
     return match[1] if match else ""
 
 
-def _latin(patient: Resource) -> tuple[str, str, str, str, str]:
-    """Family and given name, street, place and postal code, of the first name and address."""
+def _latin(patient: Resource) -> Iterator[str]:
+    """Family and given name, house number, street, second line, city, postal code and state of the first of each."""
     name: Resource = next(iter(patient.get("name", ())), {})
     address: Resource = next(iter(patient.get("address", ())), {})
-    texts = (
-        name.get("family", ""),
-        " ".join(name.get("given", ())),
-        " ".join(address.get("line", ())),
-        address.get("city", ""),
-        address.get("postalCode", ""),
-    )
-    family, given, street, place, postcode = (" ".join(text.casefold().split()) for text in texts)
-    return family, given, street, place, postcode
+    first, second = (*address.get("line", ()), "", "")[:2]
+    house = _HOUSE.match(first)
+    number = house[0] if house else ""
+    texts = [name.get("family", ""), " ".join(name.get("given", ())), number, first[len(number) :], second]
+    texts += [address.get(element, "") for element in ("city", "postalCode", "state")]
+    return (" ".join(text.casefold().split()) for text in texts)

@@ -105,12 +105,11 @@ def pair(identifier: Resource) -> tuple[str, str]:
     return identifier.get("system", ""), identifier.get("value", "")
 
 
-def keeping(person: Resource, stated: set[tuple[str, str]]) -> Resource:
-    """The Person with only those identifiers that are stated or issued."""
-    kept = [
-        identifier for identifier in person.get("identifier", ()) if is_issued(identifier) or pair(identifier) in stated
-    ]
-    return {**person, "identifier": kept}
+def issued_only(person: Resource) -> Resource:
+    """The Person without what its Patients say: links, issued cards, and the demographics that came with a card."""
+    cards = issued(person)
+    kept = ("resourceType", "id", "active", "link", *(("name", "gender", "birthDate") if cards else ()))
+    return {**{name: person[name] for name in kept if name in person}, "identifier": cards}
 
 
 def person(

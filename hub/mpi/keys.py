@@ -91,8 +91,15 @@ PARTS: dict[str, Callable[[Features], Values]] = {
     "latin-given": lambda one: _some(one.given),
     "latin-name": lambda one: _some("".join(sorted((one.family, one.given)))),
     "initials": lambda one: _some("".join(sorted((one.family[:1], one.given[:1])))),
+    "number": lambda one: [value for _, value in one.numbers],
+    "house": lambda one: _some(one.house),
     "street": lambda one: _some(one.street),
+    "locality": lambda one: _some(one.locality),
+    "month-day": lambda one: _some(one.born[5:]),
+    "given-start": lambda one: _some(one.given[:3]),
+    "family-start": lambda one: _some(one.family[:3]),
     "place": lambda one: _some(one.place),
     "postcode": lambda one: _some(one.postcode),
+    "state": lambda one: _some(one.state),
 }
 """Part of a blocking key -> its values; none when the Patient says nothing."""

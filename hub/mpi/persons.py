@@ -42,6 +42,7 @@ class Writing:
         }
         self._order = {reference: place for place, reference in enumerate(self._entries)}
         self._best = _best(edges, groups)
+        self._had: dict[str, list[tuple[str, str]]] = {}
 
     def run(self) -> list[Version]:
         """Write the Persons of the groups and the redirects of those that are no more."""
@@ -53,7 +54,7 @@ class Writing:
             taken[group] = golden.with_cards_of(survivor, self._pool[id])
             versions.append(self._put(golden.redirected(self._pool[id], survivor["id"])))
         stated = {group: self._stated(group) for group in self._groups}
-        held = {key: group for group in self._groups for key in self._carried(taken[group]) if key in stated[group]}
+        held = self._held(taken, stated)
         for group in self._groups:
             for key in stated[group]:
                 held.setdefault(key, group)
@@ -61,6 +62,16 @@ class Writing:
             person = {**taken[group], "active": True, "link": self._links(group)}
             versions.append(self._put(self._golden(person, keys)))
         return versions
+
+    def _held(self, taken: dict[Group, Resource], stated: dict[Group, dict[tuple[str, str], Key]]) -> dict[Any, Group]:
+        """Who keeps an identifier that two state: the Person that comes back with it, else the one that carries it."""
+        held: dict[Any, Group] = {}
+        for carried in (lambda one: self._had.get(one["id"], []), self._carried):
+            for group in self._groups:
+                for key in carried(taken[group]):
+                    if key in stated[group]:
+                        held.setdefault(key, group)
+        return held
 
     # --- which Person -------------------------------------------------------------------------------------------------
 
@@ -109,6 +120,7 @@ class Writing:
                 break
             old = self._case.known.decode(before)
             if golden.is_active(old):
+                self._had[person["id"]] = self._carried(old)
                 return self._move_cards(person, {golden.pair(one) for one in golden.issued(old)})
         return person
 
@@ -156,7 +168,8 @@ class Writing:
         references = golden.links(person)
         patients = [patient for one in references if (patient := self._case.resource(one)) is not None]
         sure = {one.removeprefix("Patient/") for one in references if (own := self._case.features_of(one)) and own.ids}
-        return golden.person(golden.keeping(person, set()), patients, sure, keys, self._case.rules)
+        base = golden.issued_only(person)
+        return golden.person(base, patients, sure, keys, self._case.rules)
 
 
 def _size(person: Resource) -> tuple[int, str]:

@@ -37,7 +37,7 @@ def compare(one: Features, other: Features, weights: Weights) -> Score:
     """The score of two registrations."""
     levels = {field: FIELDS[field](one, other) for field in weights.bits}
     parts = {field: weights.bits[field].get(level, 0.0) for field, level in levels.items()}
-    if levels["id"] == "equal":
+    if levels.get("id") == "equal":
         for field in weights.inside:
             parts[field] = min(parts[field], 0.0)
     first, second = weights.household
@@ -45,6 +45,16 @@ def compare(one: Features, other: Features, weights: Weights) -> Score:
         weaker = first if parts[first] < parts[second] else second
         parts[weaker] *= HOUSEHOLD_SHARE
     return Score(levels, parts, sum(parts.values()))
+
+
+def hopeless(one: Features, other: Features, weights: Weights) -> bool:
+    """Whether the score cannot reach what is asked about: the first fields show it for most that share a key."""
+    total = 0.0
+    for field, rest in weights.rest:
+        total += weights.bits[field].get(FIELDS[field](one, other), 0.0)
+        if total + rest < weights.review:
+            return True
+    return False
 
 
 def _same(one: str, other: str) -> str:
@@ -62,6 +72,12 @@ def _near(one: str, other: str) -> str:
     if slip(one, other):
         return "near"
     return "alike" if alike(one, other) else "differs"
+
+
+def _part(one: str, other: str, first: str, second: str) -> str:
+    """A part of a name: as ``_near``, or swapped with the other part (``first``, ``second``)."""
+    level = _near(one, other)
+    return "swapped" if level == "differs" and one == second and other == first else level
 
 
 def _id(one: Features, other: Features) -> str:
@@ -172,15 +188,18 @@ FIELDS: dict[str, Callable[[Features, Features], str]] = {
     "card": _card,
     "number": _number,
     "name": _name,
-    "family": lambda one, other: _near(one.family, other.family),
-    "given": lambda one, other: _near(one.given, other.given),
+    "family": lambda one, other: _part(one.family, other.family, one.given, other.given),
+    "given": lambda one, other: _part(one.given, other.given, one.family, other.family),
     "born": _born,
     "gender": lambda one, other: _same(one.gender, other.gender),
     "phone": _phone,
     "address": _address,
+    "house": lambda one, other: _near(one.house, other.house),
     "street": lambda one, other: _near(one.street, other.street),
+    "locality": lambda one, other: _near(one.locality, other.locality),
     "place": lambda one, other: _near(one.place, other.place),
     "postcode": lambda one, other: _near(one.postcode, other.postcode),
+    "state": lambda one, other: _near(one.state, other.state),
 }
 """Field -> the level that two registrations reach in it, ``missing`` where either side says nothing."""
 
@@ -200,14 +219,14 @@ def guard(one: Features, other: Features, score: Score, weights: Weights) -> str
 
 
 def _objections(one: Features, other: Features, levels: dict[str, str]) -> Iterator[str]:
-    name, born = levels["name"], levels["born"]
-    if levels["id"] == "equal" or levels["card"] == "equal":
+    id, name, born = (levels.get(field, MISSING) for field in ("id", "name", "born"))
+    if id == "equal" or levels.get("card") == "equal":
         if name == "differs" and born == "differs":
             yield "shared-document"
         return
     if not one.named or not other.named:
         yield "no-own-name"
-    if name not in ("equal", "homophone") and (levels["id"], name) != ("near", "one-character"):
+    if name not in ("equal", "homophone") and (id, name) != ("near", "one-character"):
         yield "other-name"
     if born == "differs" or levels.get("gender") == "differs":
         yield "other-birth"

@@ -18,6 +18,8 @@ class Weights:
     household: tuple[str, str]
     shares: dict[str, dict[str, tuple[float, float]]]
     bits: dict[str, dict[str, float]]
+    rest: tuple[tuple[str, float], ...]
+    """Each field, and the most that those after it can add."""
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Weights:
@@ -31,7 +33,9 @@ class Weights:
         prior = log2(table["residents"])
         limits = (prior + table["link"], prior + table["review"])
         guards, inside = frozenset(table["guards"]), frozenset(table["inside"])
-        return cls(*limits, guards, inside, (first, second), shares, bits)
+        most = {field: max(0.0, *levels.values()) for field, levels in bits.items()}
+        rest = tuple((field, sum(list(most.values())[place + 1 :])) for place, field in enumerate(most))
+        return cls(*limits, guards, inside, (first, second), shares, bits, rest)
 
     def common_name(self, bearers: int, registrations: int) -> float:
         """What an equal name says less (negative bits) because it is more common than the rules assume, or more.

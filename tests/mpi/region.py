@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from hub.databases.database import Databases
@@ -19,6 +20,12 @@ from hub.store.protocol import Store
 Resource = dict[str, Any]
 
 
+@cache
+def registry() -> Registry:
+    """The search parameters of R4, read once."""
+    return Registry(definitions.load())
+
+
 class Region:
     """Registers Patients as ingest does and looks at what became of them."""
 
@@ -27,7 +34,7 @@ class Region:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.databases = Databases(Registry(definitions.load()), clock)
+        self.databases = Databases(registry(), clock)
         self.linker = Linker(self.databases, blocks=blocks)
 
     def register(self, *patients: Resource) -> None:
