@@ -133,7 +133,7 @@ def _found(text: str, base: str, index: dict[str, Json]) -> Json | None:
     parsed = reference.parse(text)
     if parsed.base or not parsed.id:
         return index.get(parsed.url)
-    return (index.get(base + parsed.key) if base else None) or index.get("/" + parsed.key)
+    return index.get(base + parsed.key if base else "/" + parsed.key)
 
 
 def _reached(first: Json, base: str, index: dict[str, Json]) -> set[int]:

@@ -42,6 +42,8 @@ def uri(visit: Visit, report: Report, examples: bool) -> None:
         value.startswith("urn:uuid:") and not _UUID.fullmatch(value)
     ):
         report.add("uri-oid", place, value=value[:80])
+    elif _defines(visit) and not _ABSOLUTE.fullmatch(value):
+        report.add("url-relative", place, value=value[:80])
     elif visit.model == "canonical" and not value.startswith("#") and not _ABSOLUTE.fullmatch(value):
         report.add("canonical-relative", place, value=value[:80])
     elif visit.model == "url":
@@ -51,6 +53,13 @@ def uri(visit: Visit, report: Report, examples: bool) -> None:
             report.add("url-example", place, value=value[:80])
 
 
+def _defines(visit: Visit) -> bool:
+    """Whether the value is the canonical url that a definition gives itself; that of a Device is its address."""
+    path = str(visit.element.get("path", ""))
+    return path.endswith(".url") and path.count(".") == 1 and path.split(".")[0] not in _ADDRESSED
+
+
+_ADDRESSED = frozenset({"Device", "DeviceDefinition", "Extension", "Attachment"})
 _SAMPLES = re.compile(r"(-?(\d+\.?\d*|\.\d+)|[EUL])( (-?(\d+\.?\d*|\.\d+)|[EUL]))*")
 
 
