@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pydicom
 
-from adapters.dicom import charset, scp, status
+from adapters.dicom import capabilities, charset, deidentify, pixels, scp, status
 from adapters.dicom.ul.association import ARTIM_SECONDS, IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from hub.services.imaging_index import ATTRIBUTES, LEVELS
 
@@ -38,6 +38,21 @@ def _lines() -> Iterator[str]:
     names = ("store", "find", "retrieve", "normalized")
     codes = [(name, *(f"{row[service]:04X}" for service in names)) for name, row in status.STATUS.items()]
     yield from _table(("Error", "C-STORE", "C-FIND", "C-MOVE, C-GET", "N services"), codes)
+    yield "\n## DICOMweb\n"
+    yield "Below `/dicom-web`; `OPTIONS /dicom-web/` answers with the same as WADL or JSON.\n"
+    web = [
+        (row["method"], row["resource"], row["media"].replace("|", "; or "), row["parameters"])
+        for row in capabilities.rows()
+    ]
+    yield from _table(("Method", "Resource", "Media types", "Query parameters"), web)
+    yield "\n## Pixel data\n"
+    yield "Decoded for rendering and transcoding, and encoded on retrieve, without loss:\n"
+    coded = [(_name(uid), uid, "yes" if uid in pixels.ENCODERS else "") for uid in sorted(pixels.DECODERS)]
+    yield from _table(("Transfer syntax", "UID", "Encoded"), coded)
+    yield "\nA retrieval that names no transfer syntax gets Explicit VR Little Endian; `*` means as stored."
+    yield "\n## De-identification\n"
+    yield "PS3.15 Basic Profile (`hub dicom deidentify`, `anonymize=yes` on retrieve) with these options:\n"
+    yield from _table(("Option", "Code", "Meaning"), [(name, *code) for name, code in deidentify.OPTIONS.items()])
     yield "\n## Character sets\n"
     terms = dict.fromkeys(row.term for row in charset.CODINGS)
     yield "Read and written: " + ", ".join(f"`{term}`" for term in terms) + "."
