@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from adapters.dicom import encode, find, status
 from adapters.dicom.conversions import DCM
 from adapters.dicom.dataset import IMPLICIT, Attributes
+from adapters.dicom.instance import derived_uid
 from adapters.dicom.partners import facility
 from adapters.dicom.ul import dimse
 from adapters.dicom.ul.association import Association, Message
@@ -102,6 +103,7 @@ def step(order: Resource, patient: Resource, modality: str, station: str, zone: 
     """The attributes of a worklist item (PS3.4 table K.6-1)."""
     number, code = _number(order), order.get("code", {})
     title = code.get("text") or next((coding.get("display", "") for coding in code.get("coding", ())), "")
+    title = title or modality  # Scheduled Procedure Step Description is type 1C, and some want it
     date, time = _moment(order, zone)
     identifier: Resource = next(iter(patient.get("identifier", ())), {})
     system = identifier.get("system", "")
@@ -113,7 +115,7 @@ def step(order: Resource, patient: Resource, modality: str, station: str, zone: 
         "00100021": _of("LO", namespace(system) if "/authority/" in system else None),
         "00100030": _of("DA", patient.get("birthDate", "").replace("-", "")),
         "00100040": _of("CS", SEXES.get(patient.get("gender", ""))),
-        "0020000D": _of("UI", None),
+        "0020000D": _of("UI", derived_uid("ServiceRequest", order.get("id", ""))),
         "00321032": _of("PN", _person(order.get("requester", {}).get("display", ""))),
         "00321060": _of("LO", title[:64]),
         "00321064": {"vr": "SQ", "Value": [_code(coding) for coding in code.get("coding", ())[:1]]},
