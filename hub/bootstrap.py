@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
-import uuid
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -76,14 +76,20 @@ from terminology.service import Terminology
 log = logging.getLogger("hub")
 
 
+_FIXED = 0x7 << 76 | 0x2 << 62  # version 7, variant 10
+_FREE = ~(0xF << 76 | 0x3 << 62)
+
+
 def now() -> int:
     """Microseconds since 1970 UTC."""
     return time.time_ns() // 1000
 
 
 def new_id() -> str:
-    """A logical id (R4 2.24.0.1.1)."""
-    return str(uuid.uuid4())
+    """A logical id (R4 2.24.0.1.1): a UUID of version 7, so that new ones come together in an index (RFC 9562 5.7)."""
+    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    text = f"{number & _FREE | _FIXED:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def secret(data: Path, name: str) -> bytes:

@@ -17,8 +17,9 @@ from adapters.mapping.conversions import Circumstances
 from adapters.mapping.engine import Engine, Mapped
 from adapters.mapping.run import Run
 from hub.errors import HubError
-from hub.fhir import temporal
+from hub.fhir import definitions, temporal
 from hub.fhir.ids import name_id
+from hub.fhir.validate.quick import QuickValidator, refuse
 from hub.services.inbox import Inbound, Interpretation, Settled
 
 CHANNEL = "hl7v2"
@@ -79,6 +80,12 @@ class Positions:
 def engine() -> Engine:
     """The compiled mapping tables of this adapter."""
     return Engine(tables.load(files("adapters.hl7v2").joinpath("tables")), Positions())
+
+
+@cache
+def validator() -> QuickValidator:
+    """The check of what is to be stored."""
+    return QuickValidator(definitions.load())
 
 
 def sender_of(header: Segment) -> str:
@@ -248,7 +255,10 @@ class Interpreter:
             "inherits": translation.mapped.inherits,
             "findings": [finding.rule for finding in message.encoding_findings()],
         }
-        return Interpretation(bundle_of(translation, inbound.id, inbound.received), message.kind, facts)
+        bundle = bundle_of(translation, inbound.id, inbound.received)
+        for entry in bundle["entry"]:
+            refuse(validator()(entry["resource"]))
+        return Interpretation(bundle, message.kind, facts, valid=True)
 
     def answer(self, inbound: Inbound, settled: Settled) -> bytes:
         """The acknowledgement of a settled message; b"" when none is due."""

@@ -146,7 +146,12 @@ def serve(source: IO[bytes], sink: IO[bytes], time_zone: str) -> None:
         facts = json.decode(head, max_bytes=len(head))
         try:
             made = interpreter.interpret(Inbound(facts["id"], CHANNEL, "", "", raw, "", facts["received"]))
-            answer: dict[str, Any] = {"bundle": made.bundle, "kind": made.kind, "facts": made.facts}
+            answer: dict[str, Any] = {
+                "bundle": made.bundle,
+                "kind": made.kind,
+                "facts": made.facts,
+                "valid": made.valid,
+            }
         except HubError as error:
             named = {"name": error.name, "diagnostics": error.diagnostics, "at": error.at, "issues": list(error.issues)}
             answer = {"error": named}

@@ -28,8 +28,8 @@ from hub import __version__
 from hub.api.platform_film import link, qr
 from hub.databases.database import DATABASES
 from hub.errors import HubError
-from hub.services.context import Context
 from hub.masking import masked
+from hub.services.context import Context
 from hub.services.doors import Doors
 from hub.services.films import DEFAULT_HOURS
 from hub.services.inbox import stored_answer

@@ -14,6 +14,7 @@ from typing import Any
 
 from hub.errors import HubError
 from hub.fhir import elements, paths
+from hub.fhir.paths.direct import Walk
 from hub.search.blind import Blind
 from hub.search.entries import EMITTERS, FAMILY, SEEING, Emitter, Sink
 from hub.search.expression import Entries, Term
@@ -21,6 +22,7 @@ from hub.search.parameters import Component, Parameter, Registry, alternatives
 
 Resource = dict[str, Any]
 Step = Callable[[Sink, Resource], None]
+Emits = list[tuple[Emitter, str]]
 
 PROPERTIES = frozenset({"_id", "_lastUpdated"})  # of the stored version, not of its text
 _START = re.compile(r"\(?[A-Z]\w*\.(\w+)(?: as (\w+)\)|\.(?:as|ofType)\((\w+)\))?")
@@ -40,7 +42,7 @@ class Indexer:
         self._bases = bases
         self._zone = zone
         self._blind = blind
-        self._plans: dict[str, dict[str, list[Step]]] = {}
+        self._plans: dict[str, dict[str, _Plan]] = {}
         self._links: dict[tuple[str, str], list[Step]] = {}
 
     def entries(self, resource: Resource) -> Entries:
@@ -53,11 +55,10 @@ class Indexer:
         plan = self._plans.get(type) or self._compile(type)
         sink = Sink(self._bases, self._zone, self._blind)
         try:
-            for member in resource:
-                for step in plan.get(member, ()):
-                    step(sink, resource)
-            for step in plan[""]:
-                step(sink, resource)
+            for member, value in resource.items():
+                if (on := plan.get(member)) is not None:
+                    on.entries(sink, resource, value)
+            plan[""].entries(sink, resource, None)
             if sink.contained or sink.nested:
                 self._inner(sink, resource)
         except (AttributeError, TypeError, ValueError, KeyError) as error:
@@ -93,13 +94,40 @@ class Indexer:
             step(sink, resource)
         return [term for term in sink.entries().terms if term.param == code]
 
-    def _compile(self, type: str) -> dict[str, list[Step]]:
-        plan: dict[str, list[Step]] = {"": []}
+    def _compile(self, type: str) -> dict[str, _Plan]:
+        plan = {"": _Plan()}
         for parameter in self._registry.of(type).values():
             for member, step in _steps(type, parameter):
-                plan.setdefault(member, []).append(step)
+                plan.setdefault(member, _Plan()).add(member, step)
         self._plans[type] = plan
         return plan
+
+
+class _Plan:
+    """What is to be done with one member: with each of its values, and with the resource as a whole."""
+
+    __slots__ = ("_many", "_one", "_steps")
+
+    def __init__(self) -> None:
+        self._one: Emits = []
+        self._many: Emits = []
+        self._steps: list[Step] = []
+
+    def add(self, member: str, step: Step) -> None:
+        if isinstance(step, _Direct) and step.member == member != "":
+            (self._many if step.many else self._one).append((step.emit, step.code))
+        else:
+            self._steps.append(step)
+
+    def entries(self, sink: Sink, resource: Resource, value: Any) -> None:
+        for emit, code in self._one:
+            emit(sink, code, value)
+        for emit, code in self._many:
+            for one in value:
+                if one is not None:
+                    emit(sink, code, one)
+        for step in self._steps:
+            step(sink, resource)
 
 
 def _steps(type: str, parameter: Parameter) -> list[tuple[str, Step]]:
@@ -127,7 +155,7 @@ def _simple(type: str, expression: str, parameter: Parameter) -> Step:
     emitter = _Emitter(parameter.type, family=expression.endswith(".family"))
     walks = paths.walks(expression, type)
     if walks is not None and len(walks) == 1:
-        return _direct(walks[0][0], emitter.of(walks[0][1]), parameter.code)
+        return _Direct(walks[0], emitter.of(walks[0].type), parameter.code)
     values = paths.compile(expression, type).typed
 
     def step(sink: Sink, resource: Resource) -> None:
@@ -137,15 +165,19 @@ def _simple(type: str, expression: str, parameter: Parameter) -> Step:
     return step
 
 
-def _direct(walk: Callable[[Resource], list[Any]], emit: Emitter, code: str) -> Step:
+class _Direct:
     """The values of one way are all of one type: what to do with them is known before."""
 
-    def step(sink: Sink, resource: Resource) -> None:
-        for value in walk(resource):
-            if value is not None:
-                emit(sink, code, value)
+    __slots__ = ("_values", "code", "emit", "many", "member")
 
-    return step
+    def __init__(self, walk: Walk, emit: Emitter, code: str) -> None:
+        self._values, _, self.member, self.many = walk
+        self.emit, self.code = emit, code
+
+    def __call__(self, sink: Sink, resource: Resource) -> None:
+        for value in self._values(resource):
+            if value is not None:
+                self.emit(sink, self.code, value)
 
 
 class _Emitter:

@@ -53,12 +53,14 @@ class Inbound:
 class Interpretation:
     """What an adapter makes of a message: a transaction Bundle (None: nothing to store), its kind, facts to show.
 
-    The facts ``event_time``, ``authority``, ``cleared`` and ``restores`` are a ``hub.services.amend.Statement``.
+    The facts ``event_time``, ``authority``, ``cleared`` and ``restores`` are a ``hub.services.amend.Statement``;
+    ``valid`` says that the resources were found good by ``hub.fhir.validate.quick``.
     """
 
     bundle: dict[str, Any] | None
     kind: str
     facts: dict[str, Any] = field(default_factory=dict)
+    valid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class Inbox:
             door=inbound.channel, actor=inbound.sender, peer=inbound.peer, origin=inbound.id, request=inbound.id
         )
         bundle, unmapped = self._codes.standardised(interpretation.bundle or {"entry": []}, context)
-        self._ingest.submit(bundle, context, statement=Statement.of(interpretation.facts), then=settle)
+        self._ingest.submit(
+            bundle, context, valid=interpretation.valid, statement=Statement.of(interpretation.facts), then=settle
+        )
         return answer
 
     def _refuse(self, inbound: Inbound, interpreter: Interpreter, error: HubError) -> bytes:

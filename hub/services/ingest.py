@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from hub.audit.record import Audit
 from hub.databases.database import Databases
-from hub.errors import ERRORS, HubError
+from hub.errors import HubError
 from hub.fhir.ids import resource_id
+from hub.fhir.validate.quick import refuse
 from hub.mpi.link import Linker
 from hub.search.expression import Query
 from hub.search.parse import Parser
@@ -87,6 +88,7 @@ class Ingest:
         context: Context,
         *,
         amend: bool = True,
+        valid: bool = False,
         statement: Statement | None = None,
         then: Callable[[Transaction, Submitted], None] | None = None,
     ) -> Submitted:
@@ -94,10 +96,11 @@ class Ingest:
 
         With ``amend`` an element that a resource does not have stays as stored, and ``statement`` says what may change:
         who is the authority for it, when it happened, what is deleted or restored (``hub.services.amend``). ``then``
-        runs inside the same unit. Provenance waits as a note of the trail. HubError for the first invalid resource.
+        runs inside the same unit. Provenance waits as a note of the trail. HubError for the first invalid resource,
+        unless the adapter has looked (``valid``).
         """
         resources = [entry["resource"] for entry in bundle.get("entry", ())]
-        for resource in resources:
+        for resource in resources if not valid else ():
             self.validate(resource)
         provenance = [resource for resource in resources if resource["resourceType"] == "Provenance"]
         now = self._clock()
@@ -144,13 +147,7 @@ class Ingest:
 
     def validate(self, resource: Resource) -> None:
         """Refuse a resource that base R4 does not allow: HubError with every finding."""
-        issues = self._validator(resource)
-        errors = [issue for issue in issues if issue["severity"] in ("error", "fatal")]
-        if errors:
-            first = errors[0]
-            name = first["code"] if first["code"] in ERRORS else "invariant"
-            at = (first.get("expression") or [""])[0]
-            raise HubError(name, first.get("diagnostics") or "the resource is not valid FHIR R4", at, tuple(issues))
+        refuse(self._validator(resource))
 
     # --- single interactions (R4 3.1.0.8 create, 3.1.0.4 update, 3.1.0.7 delete) --------------------------------------
 
@@ -364,8 +361,8 @@ class Ingest:
         return found[0].version if found else None
 
     def fresh_id(self, tx: Transaction, type: str, criteria: Pairs) -> str:
-        """The id of what a conditional interaction creates. It follows from the business identifier that is the criterion,
-        so that whichever protocol tells of the resource first, the others mean the same one.
+        """The id of what a conditional interaction creates, from the business identifier that is its criterion: so
+        whichever protocol tells of the resource first, the others mean the same one.
         """
         if len(criteria) == 1 and criteria[0][0] == "identifier":
             system, bar, value = criteria[0][1].partition("|")

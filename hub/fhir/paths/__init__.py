@@ -76,11 +76,8 @@ def compile(expression: str, root: str | None = None, *, strict: bool = False) -
     return Path(expression, root, strict)
 
 
-def walks(expression: str, root: str) -> list[tuple[direct.Walk, str]] | None:
-    """The ways of a plain path: functions from a resource of the definitions' shape to values, with their type names.
-
-    None when the path is not plain. A function raises AttributeError or TypeError for another shape.
-    """
+def walks(expression: str, root: str) -> list[direct.Walk] | None:
+    """The ways of a plain path on a resource that has the shape of its definition; None when the path is not plain."""
     return direct.walks(parse(expression), root)
 
 

@@ -7,7 +7,7 @@ search parameter expressions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.fhir import definitions, reference
 from hub.fhir.elements import is_primitive, members, options, supertypes, type_of
@@ -15,7 +15,6 @@ from hub.fhir.paths.parse import Binary, Call, Literal, Member, Tree, TypeTest
 
 Pairs = list[tuple[Any, str]]
 Route = Callable[[dict[str, Any]], Pairs]
-Walk = Callable[[dict[str, Any]], list[Any]]
 # One step: member name, whether it is an array, and the (name, value) a where() asks of its items.
 Stage = tuple[str, bool, tuple[str, str] | None]
 # One way through the definitions: the steps, and the model at the end.
@@ -38,10 +37,27 @@ def route(tree: Tree, root: str) -> Route | None:
     return None if ways is None else _joined([_walk(way) for way in ways])
 
 
-def walks(tree: Tree, root: str) -> list[tuple[Walk, str]] | None:
-    """For a tree that is plain: each way through the definitions, as a function, with the type of what it finds."""
+class Walk(NamedTuple):
+    """One way through the definitions: from a resource to values, which are all of one type.
+
+    ``member`` is the only step where there is but one, else ""; ``many`` says whether that is an array.
+    """
+
+    values: Callable[[dict[str, Any]], list[Any]]
+    type: str
+    member: str
+    many: bool
+
+
+def walks(tree: Tree, root: str) -> list[Walk] | None:
+    """The ways of a tree that is plain."""
     ways = _ways(tree, root)
-    return None if ways is None else [(_steps(steps), type_of(model)) for steps, model in ways]
+    return None if ways is None else [_walked(steps, type_of(model)) for steps, model in ways]
+
+
+def _walked(steps: tuple[Stage, ...], type: str) -> Walk:
+    alone = len(steps) == 1 and steps[0][2] is None
+    return Walk(_steps(steps), type, steps[0][0] if alone else "", alone and steps[0][1])
 
 
 def _ways(tree: Tree, root: str) -> list[Way] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hub.errors import ERRORS, HubError
 from hub.fhir.definitions import Definitions
 from hub.fhir.validate.report import Report
 from hub.fhir.validate.structure import Structure
@@ -20,3 +21,13 @@ class QuickValidator:
         report = Report()
         self._structure.resource(resource, (None, str(resource.get("resourceType"))), report)
         return [finding.issue() for finding in report.findings]
+
+
+def refuse(issues: list[dict[str, Any]]) -> None:
+    """HubError with every finding, named and located by the first, if one of them is an error."""
+    errors = [issue for issue in issues if issue["severity"] in ("error", "fatal")]
+    if errors:
+        first = errors[0]
+        name = first["code"] if first["code"] in ERRORS else "invariant"
+        at = (first.get("expression") or [""])[0]
+        raise HubError(name, first.get("diagnostics") or "the resource is not valid FHIR R4", at, tuple(issues))
