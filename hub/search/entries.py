@@ -36,7 +36,7 @@ from hub.search.values import canonical
 
 UCUM: Final = "http://unitsofmeasure.org"
 CURRENCY: Final = "urn:iso:std:iso:4217"
-MAX_ENTRIES: Final = 20_000
+MAX_ENTRIES: Final = 250_000
 MAX_TERM: Final = 1_000  # characters; a longer text is found by its beginning
 FIRST: Final = -(2**62)
 LAST: Final = 2**62

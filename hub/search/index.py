@@ -48,7 +48,7 @@ class Indexer:
     def entries(self, resource: Resource) -> Entries:
         """All entries of a resource.
 
-        Raises HubError("too-costly") above 20,000 entries, "type-unknown" for a type that is not R4, "structure" for a
+        Raises HubError("too-costly") above 250,000 entries, "type-unknown" for a type that is not R4, "structure" for a
         resource that does not have the structure of its type, where that was not checked before.
         """
         type = resource["resourceType"]

@@ -110,7 +110,7 @@ def campaign(sources: list[Path], number: int, seed: int) -> None:
 
 
 def test_a_mutant_is_mapped_to_valid_resources_or_refused_with_a_place() -> None:
-    campaign(OURS, 400, 7)
+    campaign(OURS, 150, 7)
 
 
 @pytest.mark.soak
