@@ -20,7 +20,7 @@ WHO = Context(door="fhir", actor="Dr Li", peer="127.0.0.1", request="r1")
 
 @pytest.fixture
 def doors(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
-    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock: store)
+    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock, vault: store)
     built = bootstrap.build(load(data=tmp_path / "data"))
     yield built
     built.imaging.close()
@@ -74,7 +74,7 @@ def test_many_references_are_counted(doors: Doors) -> None:
 
 
 def test_close_writes_what_is_gathered(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock: store)
+    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock, vault: store)
     built = bootstrap.build(load(data=tmp_path / "data"))
     for number in range(10):
         built.audit.read(WHO, "read", (f"Patient/{number}",))

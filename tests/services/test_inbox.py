@@ -47,7 +47,7 @@ class Lines:
 
 @pytest.fixture
 def doors(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
-    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock: store)
+    monkeypatch.setattr(bootstrap, "open_store", lambda settings, clock, vault: store)
     built = bootstrap.build(load(data=tmp_path / "data"))
     yield built
     built.imaging.close()
