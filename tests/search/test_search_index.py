@@ -126,7 +126,7 @@ def test_long_text_is_found_by_its_beginning() -> None:
 
 
 def test_too_many_entries_are_refused() -> None:
-    codings = [{"system": "s", "code": str(number)} for number in range(20_001)]
+    codings = [{"system": "s", "code": str(number)} for number in range(MAX_ENTRIES + 1)]
     with pytest.raises(HubError, match="too-costly"):
         indexer.entries({"resourceType": "Observation", "code": {"coding": codings}})
 
