@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import selectors
+import select
 import struct
 import subprocess
 import sys
@@ -72,7 +72,10 @@ class _Child:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._answers = select.poll()
+        self._answers.register(self._pipe(process.stdout), select.POLLIN)
+        return process
 
     def ask(self, inbound: Inbound) -> dict[str, Any]:
         head = json.encode({"id": inbound.id, "received": inbound.received})
@@ -80,10 +83,8 @@ class _Child:
             try:
                 write(self._pipe(self._process.stdin), head, inbound.raw)
                 stdout = self._pipe(self._process.stdout)
-                with selectors.DefaultSelector() as waiting:
-                    waiting.register(stdout, selectors.EVENT_READ)
-                    if not waiting.select(SECONDS):
-                        raise HubError("too-costly", f"the message was not read within {SECONDS:g} s; split it")
+                if not self._answers.poll(SECONDS * 1000):
+                    raise HubError("too-costly", f"the message was not read within {SECONDS:g} s; split it")
                 (answer,) = read(stdout, 1)
             except (OSError, EOFError) as error:
                 self._again()

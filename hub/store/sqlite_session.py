@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from hub.errors import HubError
 from hub.search.expression import Query
@@ -148,7 +149,7 @@ class Reading:
 
     def facts(self, stored: str | bytes) -> dict[str, Any]:
         """The data of an item."""
-        found: dict[str, Any] = json.loads(self.codec.unpack_facts(stored))
+        found: dict[str, Any] = msgspec.json.decode(self.codec.unpack_facts(stored))
         return found
 
     def items(self, where: str, values: tuple[Any, ...]) -> list[Item]:
@@ -275,7 +276,7 @@ class Writing(Reading):
             item.key,
             item.digest,
             item.state,
-            self.codec.pack_facts(_json(item.data)),
+            self.codec.pack_facts(msgspec.json.encode(item.data)),
             codec,
             raw,
         )
@@ -294,7 +295,7 @@ class Writing(Reading):
             raise HubError("not-found", f"{queue} has no item {id}")
         self.connection.execute(
             "UPDATE item SET state = ?, data = ?, leased_until = 0 WHERE seq = ?",
-            (state, self.codec.pack_facts(_json(self.facts(row[1]) | data)), row[0]),
+            (state, self.codec.pack_facts(msgspec.json.encode(self.facts(row[1]) | data)), row[0]),
         )
 
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
@@ -322,7 +323,7 @@ class Writing(Reading):
             )
             for seq, code, data, *facts in rows:
                 sealed = self.codec.reseal(code, data)
-                fresh = [self.codec.pack_facts(_json(self.facts(one))) for one in facts]
+                fresh = [self.codec.pack_facts(msgspec.json.encode(self.facts(one))) for one in facts]
                 places = f"codec = ?, {content} = ?" + ("" if not fresh else ", data = ?")
                 self.connection.execute(f"UPDATE {table} SET {places} WHERE seq = ?", (*sealed, *fresh, seq))
             if len(rows) == limit:
@@ -341,7 +342,3 @@ class Writing(Reading):
         if due:
             self.connection.execute("UPDATE state SET horizon = ?", (due[-1][1],))
         return len(due)
-
-
-def _json(data: dict[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
