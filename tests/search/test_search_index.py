@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hub.errors import HubError
 from hub.fhir import definitions, elements, json, temporal
 from hub.search.criteria import modifiers
-from hub.search.entries import EMITTERS, MAX_TERM
+from hub.search.entries import EMITTERS, MAX_ENTRIES, MAX_TERM
 from hub.search.expression import Range, Term
 from hub.search.index import Indexer
 from hub.search.parameters import Registry
