@@ -388,6 +388,7 @@ function listen() {
       for (const one of document.querySelectorAll("[data-tool]"))
         one.setAttribute("aria-pressed", String(one === button));
     });
+  if (matchMedia("(pointer: coarse)").matches) document.querySelector("[data-tool=scroll]").click();
   for (const button of document.querySelectorAll("[data-do]"))
     button.addEventListener("click", () => commands[button.dataset.do]());
 }
