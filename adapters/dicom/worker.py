@@ -70,6 +70,7 @@ class Workers:
 
 
 def _start() -> tuple[SpawnProcess, Connection]:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or its buffers, one a core, count against the memory limit
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs,), name="pixels", daemon=True)
