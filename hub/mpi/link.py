@@ -23,7 +23,7 @@ from hub.mpi.case import Case, Knowledge
 from hub.mpi.clusters import Group, Partition, partition
 from hub.mpi.evidence import SHOWN, Edge, decided, linked, two_numbers
 from hub.mpi.features import regional
-from hub.mpi.persons import PERSONS, Writing
+from hub.mpi.persons import PERSONS, Writing, before, redirects
 from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
 from hub.mpi.snapshot import Snapshot
@@ -255,7 +255,15 @@ class Linker:
                 if features is not None and features.version > 1 and reference != case.me and said_by not in SHOWN:
                     yield linked(first, reference, said_by, assurance)
             if (own := f"Person/{person['id']}") in members and first:
-                yield linked(first, own, "issued", "level4")
+                holder = self._holder(case, person) if any(map(_parts, tasks)) else first
+                yield linked(holder, own, "issued", "level4")
+
+    def _holder(self, case: Case, person: Resource) -> str:
+        """The first registration of a Person that did not come with one merged into it."""
+        merged = (before(case, version) for version in redirects(case, (person["id"],)))
+        came = {link for one in merged if one is not None for link in golden.links(one)}
+        links = golden.links(person)
+        return next((link for link in links if link not in came), links[0])
 
     def _apart(self, case: Case, members: set[str], tasks: list[Resource]) -> Callable[[Group, Group], bool]:
         """Whether two groups are two people: two different valid numbers, or a human said so."""
@@ -333,3 +341,8 @@ def _guards(case: Case) -> Iterable[str]:
     own = [*regional(features, case.rules), *(Key(system, value) for system, value in features.local)]
     yield from (key.guard for key in own)
     yield from (f"mpi:name:{reading}" for reading in features.readings if features.named)
+
+
+def _parts(task: Resource) -> bool:
+    """Whether a Task keeps registrations apart."""
+    return _cuts(task) or review.verdict(task) == review.DIFFERENT

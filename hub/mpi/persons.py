@@ -11,6 +11,7 @@ from hub.mpi.case import Case
 from hub.mpi.clusters import Group
 from hub.mpi.evidence import Edge
 from hub.mpi.rules import Key
+from hub.search.expression import In, Match, Query
 from hub.store.protocol import Version
 
 Resource = dict[str, Any]
@@ -53,7 +54,11 @@ class Writing:
             survivor = taken[group]
             taken[group] = golden.with_cards_of(survivor, self._pool[id])
             versions.append(self._put(golden.redirected(self._pool[id], survivor["id"])))
-        stated = {group: self._stated(group) for group in self._groups}
+        issued = {golden.pair(one): group for group in self._groups for one in golden.issued(taken[group])}
+        stated = {
+            group: {pair: key for pair, key in self._stated(group).items() if issued.get(pair, group) is group}
+            for group in self._groups
+        }
         held = self._held(taken, stated)
         for group in self._groups:
             for key in stated[group]:
@@ -99,6 +104,9 @@ class Writing:
 
     def _found(self, group: Group) -> Resource:
         """A Person that a registration of the group founded and that is no more, with its cards; else a new one."""
+        for gone in redirects(self._case, self._pool):
+            if (old := before(self._case, gone)) is not None and group & set(golden.links(old)):
+                return self._again_with_cards(gone)
         free: list[str] = []
         for founder in sorted(group, key=lambda one: (one != self._case.me, one)):
             for count in range(MAX_FOUNDED):
@@ -113,16 +121,11 @@ class Writing:
 
     def _again_with_cards(self, version: Version) -> Resource:
         """A Person that was merged away comes back, and the cards that it had leave the one that inherited them."""
-        person = golden.new(version.id)
-        for number in range(version.version - 1, max(0, version.version - MAX_BACK), -1):
-            before = self._case.tx.vread("Person", version.id, number)
-            if before is None or before.deleted:
-                break
-            old = self._case.known.decode(before)
-            if golden.is_active(old):
-                self._had[person["id"]] = self._carried(old)
-                return self._move_cards(person, {golden.pair(one) for one in golden.issued(old)})
-        return person
+        person, old = golden.new(version.id), before(self._case, version)
+        if old is None:
+            return person
+        self._had[person["id"]] = self._carried(old)
+        return self._move_cards(person, {golden.pair(one) for one in golden.issued(old)})
 
     def _move_cards(self, person: Resource, cards: set[tuple[str, str]]) -> Resource:
         moved: list[Resource] = []
@@ -189,3 +192,25 @@ def _best(edges: Iterable[Edge], groups: Iterable[Group]) -> dict[str, Edge]:
             best.setdefault(edge.one, edge)
             best.setdefault(edge.other, edge)
     return best
+
+
+def redirects(case: Case, ids: Iterable[str]) -> list[Version]:
+    """The Persons that were merged into these."""
+    survivors = tuple(f"Person/{id}" for id in ids)
+    if not survivors:
+        return []
+    query = Query(("Person",), Match("link", In(survivors)), databases=("population",), limit=MAX_BACK)
+    versions = (row.version for row in case.tx.find(query))
+    return [version for version in versions if not golden.is_active(case.known.decode(version))]
+
+
+def before(case: Case, version: Version) -> Resource | None:
+    """What a Person was before it was merged away."""
+    for number in range(version.version - 1, max(0, version.version - MAX_BACK), -1):
+        earlier = case.tx.vread("Person", version.id, number)
+        if earlier is None or earlier.deleted:
+            break
+        old = case.known.decode(earlier)
+        if golden.is_active(old):
+            return old
+    return None

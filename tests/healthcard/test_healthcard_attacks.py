@@ -110,7 +110,7 @@ def test_a_code_for_one_institution_is_refused_elsewhere_and_then_still_good(ser
 
 
 def test_the_card_of_a_merged_person(service: Service) -> None:
-    """Two cards, by resident ID and by passport; a human says that both are one person: the older card counts."""
+    """Two cards, by resident ID and by passport; a human says that both are one person, and takes it back."""
     first = service.issue()
     service.now += SECOND
     more = {"type": "03", "birth_date": "1985-03-07", "gender": "male", "verified": "window"}
@@ -120,16 +120,22 @@ def test_the_card_of_a_merged_person(service: Service) -> None:
         bound = {"system": f"urn:oid:2.999.{id == 'one'}1", "value": id}
         service.cards.bind(CONTEXT, card.index, bound["system"], id)
         service.register({"resourceType": "Patient", "id": id, "identifier": [bound], "name": [{"text": "王小明"}]})
-    service.store.write(
-        lambda tx: service.linker.decide(
-            tx, "Patient/one", "Patient/two", same=True, actor="Li", note="passport seen", now=service.now
-        )
-    )
+    decide(service, same=True)
     found = service.cards.find(second.index)
     assert found is not None and set(golden.links(found.person)) == {"Patient/one", "Patient/two"}
     assert service.refusal(service.verify, code) == "merged"
     assert service.refusal(service.verify, second.code) == "merged"
     assert service.verify(first.code).person["id"] == found.person["id"]
+    decide(service, same=False)
+    back = service.verify(second.code)
+    assert (back.state, golden.links(back.person)) == ("active", ["Patient/two"])
+    assert golden.links(service.verify(first.code).person) == ["Patient/one"]
+
+
+def decide(service: Service, *, same: bool) -> None:
+    """A human's decision about the two registrations."""
+    asked = {"one": "Patient/one", "other": "Patient/two", "same": same, "actor": "Li", "note": "passport seen"}
+    service.store.write(lambda tx: service.linker.decide(tx, now=service.now, **asked))
 
 
 def test_an_offline_use_is_judged_by_its_time_and_once(service: Service) -> None:
