@@ -22,8 +22,10 @@ from hub.errors import HubError
 from hub.fhir import json
 from hub.services.inbox import Inbound, Interpretation
 
-SECONDS = 120.0
-"""The longest time one message may take; a 50 MB message takes a few seconds."""
+SECONDS = 300.0
+"""The longest time one message may take; 100,000 results take some ten seconds on an idle core."""
+ENDING_SECONDS = 5.0
+"""Then a child that is still reading is ended: its message is run again at the next start."""
 _LENGTH = struct.Struct("<Q")
 
 
@@ -110,7 +112,11 @@ class _Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._process.wait()
+        try:
+            self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def write(pipe: IO[bytes], *parts: bytes) -> None:

@@ -27,7 +27,7 @@ from hub.store.protocol import Blobs, Item, Store, Transaction
 
 QUEUE = "inbox"
 RECEIVED, STORED, REJECTED, QUARANTINED = "received", "stored", "rejected", "quarantined"
-LEASE = 120_000_000
+LEASE = 360_000_000
 """Microseconds for which the process that received a message is trusted to be working on it."""
 WATCH_SECONDS = 30.0
 INLINE_BYTES = 256 * 1024
