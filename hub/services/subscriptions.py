@@ -39,6 +39,8 @@ POLL = 0.2
 BATCH = 500
 DELIVERERS = 8
 MAX_EVENTS_SHOWN = 1000
+KEPT_EVENTS = 10_000
+"""Delivered events of a Subscription that $events still shows."""
 SECOND = 1_000_000
 
 log = logging.getLogger("hub.subscriptions")
@@ -118,8 +120,10 @@ class Subscriptions:
         id, plan = subscription["id"], notification.plan(subscription)
         item = self._store.item(STATES, id)
         total = item.data["events"] if item else 0
+        first = max(first, 1, (item.data["delivered"] if item else 0) - KEPT_EVENTS + 1)
         until = min(last, total, first + MAX_EVENTS_SHOWN - 1)
-        events = [self._event(id, number) for number in range(max(first, 1), until + 1)]
+        found = [self._event(id, number) for number in range(first, until + 1)]
+        events = [event for event in found if event is not None]  # one may be discarded while this looks
         return notification.bundle(plan, id, "query-event", events, self._root, total, str(subscription.get("status")))
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -305,13 +309,17 @@ class Subscriptions:
 
     def _tell(self, one: Subscriber) -> None:
         until = min(one.events, one.delivered + one.plan.batch)
-        events = [self._event(one.id, number) for number in range(one.delivered + 1, until + 1)]
+        events = [self._due(one.id, number) for number in range(one.delivered + 1, until + 1)]
         for method, url, body in notification.requests(one.plan, one.id, events, self._root, one.events):
             self._caller.call(method, url, self._headers(one), body)
+        old = range(max(1, one.delivered - KEPT_EVENTS + 1), until - KEPT_EVENTS + 1)
         one.delivered, one.last = until, self._clock()
-        self._store.write(
-            lambda tx: tx.settle(STATES, one.id, one.state, {"delivered": one.delivered, "last": one.last})
-        )
+
+        def work(tx: Transaction) -> None:
+            tx.settle(STATES, one.id, one.state, {"delivered": one.delivered, "last": one.last})
+            tx.discard(EVENTS, [f"{one.id}-{number}" for number in old])
+
+        self._store.write(work)
 
     def _call(self, one: Subscriber, body: bytes) -> None:
         self._caller.call("POST", one.plan.endpoint, self._headers(one), body)
@@ -320,12 +328,16 @@ class Subscriptions:
     def _headers(self, one: Subscriber) -> dict[str, str]:
         return {**one.plan.headers, **({"Content-Type": one.plan.payload} if one.plan.payload else {})}
 
-    def _event(self, id: str, number: int) -> Event:
+    def _due(self, id: str, number: int) -> Event:
+        event = self._event(id, number)
+        if event is None:
+            raise HubError("exception", f"event {number} of Subscription/{id} is missing")
+        return event
+
+    def _event(self, id: str, number: int) -> Event | None:
         item = self._store.item(EVENTS, f"{id}-{number}")
         version = item and self._store.vread(item.data["type"], item.data["id"], item.data["version"])
-        if not version:
-            raise HubError("exception", f"event {number} of Subscription/{id} is missing")
-        return Event(number, version)
+        return Event(number, version) if version else None
 
     def _failed(self, one: Subscriber, error: HubError) -> None:
         now = self._clock()

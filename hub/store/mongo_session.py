@@ -337,6 +337,10 @@ class Writing(Reading):
         }
         self._operations.append((self._store.system["item"], pymongo.UpdateOne({"queue": queue, "id": id}, change)))
 
+    def discard(self, queue: str, ids: Sequence[str]) -> None:
+        for id in ids:
+            self._operations.append((self._store.system["item"], pymongo.DeleteOne({"queue": queue, "id": id})))
+
     def _send(self) -> None:
         """Hand over to the server what has been held back, each collection's operations in order."""
         if not self._operations:

@@ -143,6 +143,9 @@ class Transaction(Reader, Protocol):
     def settle(self, queue: str, id: str, state: str, data: dict[str, Any]) -> None:
         """Set a row's state, merge ``data`` into its data, and end its lease."""
 
+    def discard(self, queue: str, ids: Sequence[str]) -> None:
+        """Remove old rows that nobody will ask for; one that is not there is none."""
+
 
 class Store(Reader, Protocol):
     """A database of versioned resources with neutral index entries, and durable queues."""

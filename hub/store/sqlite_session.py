@@ -298,6 +298,9 @@ class Writing(Reading):
             (state, self.codec.pack_facts(msgspec.json.encode(self.facts(row[1]) | data)), row[0]),
         )
 
+    def discard(self, queue: str, ids: Sequence[str]) -> None:
+        self.connection.executemany("DELETE FROM item WHERE queue = ? AND id = ?", [(queue, id) for id in ids])
+
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
         """See Store.claim."""
         among = one_of("state", list(states))

@@ -16,7 +16,7 @@ import pytest
 from hub import bootstrap
 from hub.api.server import HttpServer
 from hub.errors import HubError
-from hub.services import endpoint
+from hub.services import endpoint, subscriptions
 from hub.services.notification import TOPIC
 from hub.settings import load
 from tests.conftest import BACK_ENDS
@@ -177,6 +177,23 @@ def test_topic_shows_what_it_is_asked_to_show(hub: httpx.Client, subscriber: Sub
     shown = [one["entry"][1]["resource"]["valueInteger"] for one in bodies() if len(one["entry"]) > 1]
     assert shown == [7]
     until(lambda: any(facts(body)["type"] == "heartbeat" for _, _, _, body in subscriber.received))
+
+
+def test_delivered_events_are_kept_for_a_while_only(
+    hub: httpx.Client, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "KEPT_EVENTS", 3)
+    put(hub, topic("kept", "Observation?code=kept", subscriber.url, "id-only"))
+    until(lambda: status(hub, "kept") == "active")
+    for number in range(8):
+        put(hub, observation(f"kept-{number}", "kept"))
+
+    def shown() -> list[int]:
+        return list(facts(hub.get("/fhir/Subscription/kept/$events").content)["numbers"])
+
+    until(lambda: shown() == [6, 7, 8])
+    asked = hub.get("/fhir/Subscription/kept/$status").json()
+    assert {"name": "eventsSinceSubscriptionStart", "valueString": "8"} in asked["parameter"]
 
 
 def test_off_and_on_again_goes_on_where_it_stopped(hub: httpx.Client, subscriber: Subscriber) -> None:

@@ -487,6 +487,15 @@ def test_leases(store: Store) -> None:
         store.write(lambda tx: tx.settle("inbox", "nobody", "stored", {}))
 
 
+def test_what_is_discarded_is_gone_and_the_others_stay(store: Store) -> None:
+    for number in range(3):
+        store.write(lambda tx, n=number: tx.enqueue(item(f"i{n}")))  # type: ignore[misc]
+    store.write(lambda tx: tx.discard("inbox", ["i0", "nobody", "i2"]))
+    assert [store.item("inbox", f"i{number}") is None for number in range(3)] == [True, False, True]
+    again = store.write(lambda tx: tx.enqueue(item("i0")))
+    assert store.item("inbox", "i0") == again
+
+
 def test_each_item_is_leased_once_by_many(store: Store) -> None:
     store.write(lambda tx: [tx.enqueue(item(f"i{number}")) for number in range(30)])
     with ThreadPoolExecutor(6) as pool:
