@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pydicom
+from pydicom.datadict import keyword_for_tag
 
 from adapters.dicom import capabilities, charset, deidentify, pixels, scp, status
 from adapters.dicom.ul.association import ARTIM_SECONDS, IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from hub.services.imaging_index import ATTRIBUTES, LEVELS
+from hub.services.imaging_patients import IDENTITY
+from hub.services.imaging_rejection import REASONS
 
 
 def statement() -> str:
@@ -56,6 +59,23 @@ def _lines() -> Iterator[str]:
     yield "\n## Character sets\n"
     terms = dict.fromkeys(row.term for row in charset.CODINGS)
     yield "Read and written: " + ", ".join(f"`{term}`" for term in terms) + "."
+    yield "\n## Who may do what\n"
+    yield "By calling AE title, network address, called AE title and user identity; the setting `dicom.partners` names"
+    yield "the table. A right that is missing rejects the presentation context (result 1); `*` stands for storage:\n"
+    rights = sorted((_name(uid), right or "always") for uid, right in scp.RIGHT.items())
+    yield from _table(("SOP class", "Right"), [*rights, ("*", "store")])
+    yield "\nUser identity types read: username (1), username and passcode (2); others are no user of the table."
+    yield "TLS 1.2 and later with client certificates: settings `dicom.tls_certificate`, `dicom.tls_client_ca`."
+    yield "\n## Patients\n"
+    yield "A Patient ID belongs to its issuer: that of the data set, else the institution of the calling AE. Asked for"
+    yield "with the setting `region` as Issuer of Patient ID, a Person's id finds the studies of all Patients linked to"
+    yield "it. The studies of a merged Patient are shown, matched and sent with the surviving one."
+    yield "These attributes are coerced:\n"
+    coerced = [(str(keyword_for_tag(tag)), f"({tag[:4]},{tag[4:]})") for tag in IDENTITY]
+    yield from _table(("Attribute", "Tag"), coerced)
+    yield "\n## Rejection notes\n"
+    yield "A Key Object Selection with one of these titles (DCM) takes the instances it names out of all answers:\n"
+    yield from _table(("Code", "Meaning"), list(REASONS.items()))
     yield "\n## Network\n"
     yield f"ARTIM {ARTIM_SECONDS:g} s. PDU length, associations, idle time, AE title: section `dicom` of `hub.toml`."
 

@@ -38,6 +38,7 @@ from hub.services.imaging_index import (
     wildcards,
 )
 from hub.services.imaging_patients import identity, of_person, shown_as
+from hub.services.imaging_rejection import REASONS, rejection
 from hub.services.imaging_rows import (
     CONFLICTS,
     DATABASE,
@@ -170,6 +171,8 @@ class Imaging:
         """Whether the instance is new."""
         known = self._store.read(TYPE["instance"], row["id"])
         taken = known is not None and not known.deleted
+        if known is not None and known.deleted and (code := rejection(self._store, row)):
+            raise HubError("business-rule", f"this instance was rejected ({code}, {REASONS[code]})", "(0008,0018)")
         if known is not None and taken and decode(known)["blob"] == row["blob"]:
             self._arrivals.forget(row["uid"])
             return False

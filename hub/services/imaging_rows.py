@@ -27,6 +27,7 @@ from hub.services.imaging_index import (
     text,
 )
 from hub.services.imaging_patients import patients, refiled
+from hub.services.imaging_rejection import reason, reject, rejection
 from hub.store.protocol import Item, Put, Transaction, Version
 
 DATABASE = "imaging"
@@ -93,11 +94,16 @@ def index(tx: Transaction, arrivals: Sequence[Arrival], new_id: Callable[[], str
     for arrival in arrivals:
         row = arrival.row | {"pack": [arrival.place.pack, arrival.place.offset]}
         known = tx.read(TYPE["instance"], row["id"])
-        if known is None or known.deleted:
+        if known is None or (known.deleted and not rejection(tx, row)):
             if row["series"] not in opened:
                 _open(tx, row, new_id)
                 opened.add(row["series"])
             put(tx, "instance", row, instance_entries(row), known, row["received"]["at"])
+            if reason(row):
+                remove(tx, reject(tx, row, DATABASE, TYPE["instance"]), row["received"]["at"])
+                opened.clear()
+        elif known.deleted:
+            continue
         elif decode(known)["blob"] != row["blob"]:
             data = {name: value for name, value in row.items() if name != "attributes"}
             at = row["received"]["at"]
