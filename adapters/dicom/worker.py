@@ -23,6 +23,7 @@ MEMORY = 2 << 30
 SECONDS = 20.0
 WAIT_SECONDS = 30.0
 """How long a request waits for a process that is free."""
+START_SECONDS = 60.0
 OPEN_FILES = 64
 _OTHER = "the pixel data of this instance cannot be processed"
 
@@ -76,6 +77,10 @@ def _start() -> tuple[SpawnProcess, Connection]:
     process = spawn.Process(target=_serve, args=(theirs,), name="pixels", daemon=True)
     process.start()
     theirs.close()
+    if not ours.poll(START_SECONDS):
+        process.kill()
+        raise HubError("timeout", "no process for pixel data can be started; try again later")
+    ours.recv()
     return process, ours
 
 
@@ -88,6 +93,7 @@ def _serve(pipe: Connection) -> None:
         (resource.RLIMIT_NOFILE, OPEN_FILES),
     ):
         resource.setrlimit(what, (limit, limit))
+    pipe.send(None)
     while True:
         try:
             function, arguments = pipe.recv()

@@ -21,6 +21,7 @@ from tests.running import Process
 
 SLICES = 100
 pytestmark = [
+    pytest.mark.timeout(300),
     pytest.mark.chromium,
     pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
 ]
