@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 Component = str | tuple[str, ...]
 """Text, or subcomponents."""
@@ -35,19 +36,7 @@ class Separators:
 
     def text(self, value: str) -> str:
         """Text with the separators escaped (HL7 v2.5.1 2.7.1)."""
-        letters = {
-            self.escape: "E",
-            self.field: "F",
-            self.component: "S",
-            self.subcomponent: "T",
-            self.repetition: "R",
-        }
-        if not any(character in letters for character in value):
-            return value
-        return "".join(
-            f"{self.escape}{letters[character]}{self.escape}" if character in letters else character
-            for character in value
-        )
+        return value.translate(_escapes(self.field + self.encoding))
 
     def value(self, value: Value) -> str:
         """A field, without the empty components at its end."""
@@ -77,3 +66,10 @@ class Separators:
 def message(segments: Sequence[str], charset: str) -> bytes:
     """Segments, each ended by a carriage return, in a Python character set."""
     return "".join(f"{segment}\r" for segment in segments).encode(charset)
+
+
+@cache
+def _escapes(separators: str) -> dict[int, str]:
+    """MSH-1 and MSH-2 -> what stands for each of them in text."""
+    escape = separators[3]
+    return {ord(mark): f"{escape}{letter}{escape}" for mark, letter in zip(separators, "FSRET", strict=True)}

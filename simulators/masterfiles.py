@@ -10,7 +10,7 @@ from typing import Any
 from fhir.resources.R4B.bundle import Bundle
 
 from simulators.fhir import ARCS, ORGANIZATIONS
-from simulators.hl7 import message
+from simulators.hl7 import Value, message
 from simulators.record import Fact, Sending
 from simulators.region import OURS, Institution
 from simulators.segments import header
@@ -31,6 +31,7 @@ def sendings(sites: Iterable[Institution], at: datetime.datetime, whole: bool) -
             yield from _beds(site, when)
             if "mllp" in site.dialect.links and site.dialect.version >= "2.4":
                 yield _staff(site, when)
+                yield _departments(site, when)
             else:
                 yield _bundle(site, when, "staff", [_practitioner(site, one) for one in site.doctors])
 
@@ -107,20 +108,42 @@ def _practitioner(site: Institution, doctor: tuple[str, str, str]) -> Resource:
 
 def _staff(site: Institution, at: datetime.datetime) -> Sending:
     """MFN^M02: the staff master file (HL7 v2.5.1 8.7)."""
-    dialect = site.dialect
-    control = f"{site.facility}{digest(0, 'staff', site.key).hex().upper()}"[:20]
-    when = at.strftime(dialect.time)
-    segments = [
-        header(site, "MFN^M02", control, at),
-        dialect.separators.segment("MFI", {1: ("STF", "staff", "HL70175"), 3: "UPD", 4: when, 5: when, 6: "AL"}),
+    rows: list[tuple[Value, str, dict[int, Value]]] = []
+    for number, family, given in site.doctors:
+        key = f"{site.facility}-{number}"
+        code: Value = (key, "", site.facility)
+        rows.append((code, "STF", {1: code, 2: (key, "", "", site.facility, "EI"), 3: (family, given), 7: "A"}))
+    facts = [Fact("Practitioner", (site.facility, f"{site.facility}-{one[0]}"), at, {}) for one in site.doctors]
+    return _master(site, at, "MFN^M02", ("STF", "staff", "HL70175"), rows, tuple(facts))
+
+
+def _departments(site: Institution, at: datetime.datetime) -> Sending:
+    """MFN^M05: the departments as PV1-3 names them (HL7 v2.5.1 8.9)."""
+    rows: list[tuple[Value, str, dict[int, Value]]] = [
+        ((name,), "LOC", {1: (name,), 2: f"{site.title}{name}", 3: ("D", "department", "HL70260")})
+        for name in site.departments
     ]
-    for doctor in site.doctors:
-        key = f"{site.facility}-{doctor[0]}"
-        code = (key, "", site.facility)
-        segments += [
-            dialect.separators.segment("MFE", {1: "MAD", 2: control[:10] + doctor[0], 3: when, 4: code, 5: "CE"}),
-            dialect.separators.segment("STF", {1: code, 2: (key, "", "", site.facility, "EI"), 3: (doctor[1],
-            doctor[2]), 7: "A"}),
-        ]  # fmt: skip
-    body = message(segments, dialect.charset)
-    return Sending(at, site.key, "mllp", "MFN^M02", control, None, body)
+    return _master(site, at, "MFN^M05", ("LOC", "location", "HL70175"), rows, ())
+
+
+def _master(
+    site: Institution,
+    at: datetime.datetime,
+    event: str,
+    file: Value,
+    rows: Iterable[tuple[Value, str, dict[int, Value]]],
+    facts: tuple[Fact, ...],
+) -> Sending:
+    """A master file notification: MFI, then MFE and the record for each row (key, segment, fields)."""
+    write, when = site.dialect.separators.segment, at.strftime(site.dialect.time)
+    control = f"{site.facility}{digest(0, event, site.key).hex().upper()}"[:20]
+    segments = [
+        header(site, event, control, at),
+        write("MFI", {1: file, 3: "UPD", 4: when, 5: when, 6: "AL"}),
+    ]
+    for number, (key, name, fields) in enumerate(rows, 1):
+        entry: dict[int, Value] = {1: "MAD", 2: f"{control[:14]}{number:04d}", 3: when, 4: key, 5: "PL"}
+        segments += [write("MFE", entry | ({5: "CE"} if name == "STF" else {})), write(name, fields)]
+        if name == "LOC":
+            segments.append(write("LDP", {1: key, 2: "MED"}))
+    return Sending(at, site.key, "mllp", event, control, None, message(segments, site.dialect.charset), facts=facts)

@@ -38,8 +38,8 @@ EVERYWHERE = 5
 class Scenario:
     """What is simulated: ``name`` demo or day; ``scale`` of the region; ``households`` 0 means as the scale has them.
 
-    ``only`` names the institutions that are simulated (all when empty); ``masters`` sends the places, beds, staff and devices too; ``faulty`` lets everything go wrong that
-    faults.csv has.
+    ``only`` names the institutions that are simulated (all when empty); ``faulty`` lets everything go wrong that
+    faults.csv has; ``masters`` has places, beds, staff and devices told too.
     """
 
     name: str

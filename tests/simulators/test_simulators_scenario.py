@@ -180,3 +180,8 @@ def test_separators_must_be_five_different_characters(text: str) -> None:
 
 def test_dialects_are_complete() -> None:
     assert set(dialects()) == {"people", "county", "cloud", "modern", "private", "village"}
+
+
+def test_separators_are_escaped() -> None:
+    separators = Separators.of("|^~\\&")
+    assert separators.text("a|b^c~d\\e&f") == "a\\F\\b\\S\\c\\R\\d\\E\\e\\T\\f"
