@@ -58,6 +58,7 @@ from hub.services.messaging import Messages
 from hub.services.optout import OptOut
 from hub.services.outbound import Outbound
 from hub.services.query import QueryService
+from hub.services.stewardship import Stewardship
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
 from hub.services.transaction import Transactions
@@ -230,6 +231,7 @@ def build(settings: Settings, clock: Callable[[], int] = now, ids: Callable[[], 
         ),
         demographics=Demographics(store, databases, linker, parser, audit, clock, ids),
         identity=Identity(store, databases, linker, cards, clock),
+        stewardship=Stewardship(store, databases, linker, clock),
         imaging=imaging,
         films=Films(store, databases, imaging, audit, clock, ids, secret=secret(settings.data, "film-links")),
         workitems=Workitems(store, clock, ids),

@@ -296,6 +296,72 @@ def mpi_train(url: Url = None, config: Config = None, data: Data = None, as_json
     out.print(table)
 
 
+@mpi_app.command("quality")
+def mpi_quality(url: Url = None, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Duplicates within a source, records overwritten with somebody else, suspicious clusters; exit 1 when any."""
+    from hub import transfer
+
+    answer = transfer.get("/api/mpi/quality", {}, url, lambda: settings_of(config, data=data))
+    if as_json:
+        emit(answer)
+    else:
+        table = Table("finding", "count", title=f"{answer['persons']} persons, {answer['registrations']} registrations")
+        for name, count in answer["counts"].items():
+            table.add_row(name, str(count))
+        out.print(table)
+    raise typer.Exit(1 if any(answer["counts"].values()) else 0)
+
+
+@mpi_app.command("relink")
+def mpi_relink(
+    apply: Annotated[bool, typer.Option("--apply", help="Make it so; without it nothing is changed.")] = False,
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """What the rules in force would change: registrations as they are grouped now, and as they would be."""
+    from hub import transfer
+
+    def settings() -> Any:
+        return settings_of(config, data=data)
+
+    place = "/api/mpi/relink"
+    answer = transfer.post(place, url, settings) if apply else transfer.get(place, {}, url, settings)
+    if as_json:
+        emit(answer)
+        return
+    table = Table("now", "then", title=f"{answer['differences']} differences, applied: {answer['applied']}")
+    for row in answer["rows"]:
+        table.add_row(*("; ".join(" ".join(group) for group in row[side]) for side in ("now", "then")))
+    out.print(table)
+
+
+@mpi_app.command("load")
+def mpi_load(
+    path: Annotated[Path, typer.Argument(help="Population file: CSV or NDJSON.", exists=True)],
+    url: Url = None,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Load a population file: Patients as NDJSON, or CSV of id, name, gender, birth_date, number, card, phone, address."""
+    import tempfile
+
+    from hub import transfer
+    from hub.mpi import register
+
+    with tempfile.TemporaryDirectory() as directory:
+        patients = Path(directory) / "Patient.ndjson"
+        patients.write_text("".join(register.lines(path)), encoding="utf-8")
+        report = transfer.load([patients], url, lambda: settings_of(config, data=data), err)
+    if as_json:
+        emit(report)
+    else:
+        err.print(f"{report['read']} read, {report['stored']} stored, {len(report['rejected'])} rejected")
+    raise typer.Exit(1 if report["rejected"] else 0)
+
+
 @config_app.command("show")
 def config_show(config: Config = None, as_json: Json = False) -> None:
     """The settings in force."""

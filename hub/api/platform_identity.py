@@ -77,6 +77,21 @@ def _mpi(router: APIRouter, doors: Doors) -> None:
         """The weights that the stored registrations teach (expectation maximisation), beside those in force."""
         return identity.train()
 
+    @router.get("/mpi/quality", tags=["mpi"])
+    def quality() -> dict[str, Any]:
+        """Duplicates within a source, records overwritten with somebody else, suspicious clusters."""
+        return doors.stewardship.quality()
+
+    @router.get("/mpi/relink", tags=["mpi"])
+    def preview() -> dict[str, Any]:
+        """What the rules in force would change: persons as they are, and as they would be."""
+        return doors.stewardship.relink()
+
+    @router.post("/mpi/relink", tags=["mpi"])
+    def relink() -> dict[str, Any]:
+        """Sort the registrations that differ into persons anew; human decisions stay."""
+        return doors.stewardship.relink(apply=True)
+
     @router.get("/mpi/reviews", tags=["mpi"])
     def reviews() -> dict[str, Any]:
         """Pairs of registrations that a human must decide, with the evidence side by side."""

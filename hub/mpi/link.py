@@ -136,6 +136,10 @@ class Linker:
         versions = [self._put(tx, review.decided(task, same, actor, note), now, "")]
         return versions + self._sort(tx, Case(tx, self._known), {one, other}, now, "")
 
+    def sort(self, tx: Transaction, members: set[str], *, now: int) -> list[Version]:
+        """Sort registrations and what belongs to them into Persons anew, as the rules in force say."""
+        return self._sort(tx, Case(tx, self._known), members, now, "")
+
     def replay(self, tx: Transaction, person_id: str, *, now: int) -> list[Version]:
         """Make the Persons of a cluster again from its Patients."""
         person = self.person(tx, person_id)
@@ -175,6 +179,16 @@ class Linker:
         """What connects a Patient, which need not be stored, to registrations that are, the strongest first; and the
         Persons that it belongs to by that."""
         return self._weighed(Case(tx, self._known, patient))
+
+    def preview(self, tx: Reader, members: set[str]) -> list[Group]:
+        """The Persons that ``sort`` would make of these registrations and what belongs to them."""
+        case = Case(tx, self._known)
+        known, pool, tasks = self._connected(case, members)
+        edges = [*case.edges_among(known), *self._remembered(case, known, pool, tasks)]
+        return [
+            frozenset(one for one in group if one.startswith("Patient/"))
+            for group in partition(known, edges, self._apart(case, known, tasks)).groups
+        ]
 
     # --- the decision -------------------------------------------------------------------------------------------------
 

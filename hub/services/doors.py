@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hub.services.fulltext import FullTextSearch
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
+    from hub.services.stewardship import Stewardship
     from hub.services.imaging import Imaging
     from hub.services.imports import Imports
     from hub.services.inbox import Inbox
@@ -72,6 +73,7 @@ class Doors:
     deferred: Deferred
     subscriptions: Subscriptions
     identity: Identity
+    stewardship: Stewardship
     demographics: Demographics
     imaging: Imaging
     films: Films
