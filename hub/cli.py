@@ -345,7 +345,7 @@ def mpi_load(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Load a population file: Patients as NDJSON, or CSV of id, name, gender, birth_date, number, card, phone, address."""
+    """Load a population: NDJSON of Patients, or CSV of id, name, gender, birth_date, number, card, phone, address."""
     import tempfile
 
     from hub import transfer
