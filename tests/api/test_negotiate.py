@@ -70,7 +70,7 @@ def test_other_content_is_415(content_type: str) -> None:
 
 def test_prefer() -> None:
     asked = negotiate.prefer("return=minimal; wait=10, handling=Strict, respond-async")
-    assert asked == negotiate.Prefer("minimal", strict=True)
+    assert asked == negotiate.Prefer("minimal", strict=True, later=True)
     assert negotiate.prefer("return=everything") == negotiate.Prefer()
 
 
