@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -127,19 +127,28 @@ def _wanted(condition: str, failed: bool) -> bool:
 
 
 def build(
-    header: Segment, code: str, error: HubError | None, *, control_id: str, time: str, codec: str, language: str = "en"
+    header: Segment,
+    code: str,
+    error: HubError | None,
+    *,
+    control_id: str,
+    time: str,
+    codec: str,
+    language: str = "en",
+    body: Sequence[list[str]] = (),
 ) -> bytes:
     """One acknowledgement of the message whose MSH is ``header``, in its delimiters, version and character set.
 
-    ``code`` is MSA-1; ``control_id`` our own MSH-10; ``time`` our MSH-7.
+    ``code`` is MSA-1; ``control_id`` our own MSH-10; ``time`` our MSH-7; ``body`` the fields of the segments of an MFK.
     """
     version = version_of(header)
-    fields = _header_fields(header, version, control_id, time)
+    fields = _header_fields(header, version, control_id, time, "MFK" if body else "ACK")
     lines = [fields, ["MSA", code, header.field(10)]]
     if error is not None:
         if version < (2, 5):
             lines[1] += [header.delimiters.quote(_sentence(error)), "", "", _condition_code(error, header, version)]
         lines += errors(header, error, version, language, codec)
+    lines += body
     text = "".join(header.delimiters.field.join(_trimmed(line)) + "\r" for line in lines)
     mark = next((mark for mark, name in MARKS if name == codec and codec != "utf-8"), b"")
     return mark + text.encode(codec, "replace" if mark or codec.startswith("utf-16") else ECHO)
@@ -162,12 +171,13 @@ def _trimmed(fields: list[str]) -> list[str]:
     return fields
 
 
-def _header_fields(header: Segment, version: tuple[int, ...], control_id: str, time: str) -> list[str]:
+def _header_fields(header: Segment, version: tuple[int, ...], control_id: str, time: str, type: str) -> list[str]:
     delimiters = header.delimiters
     event = header.raw(9, 1, 2) if header.name in HEADERS else ""
-    kind = ["ACK"]
+    kind = [type]
     if event and version >= (2, 3):
-        kind += [event] if version < (2, 3, 1) else [event, "ACK"]
+        structure = "MFK_M01" if type == "MFK" else type
+        kind += [event] if version < (2, 3, 1) else [event, structure]
     sent = header.field
     return [
         "MSH", delimiters.encoding_characters, sent(5), sent(6), sent(3), sent(4), time, "",

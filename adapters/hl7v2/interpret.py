@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.hl7v2 import ack, spec
+from adapters.hl7v2 import ack, masterfile, spec
 from adapters.hl7v2.message import HEADERS, Message, Segment, header_of, parse, path
 from adapters.mapping import conversions, tables
 from adapters.mapping.conversions import Circumstances
@@ -262,16 +262,23 @@ class Interpreter:
 
     def answer(self, inbound: Inbound, settled: Settled) -> bytes:
         """The acknowledgement of a settled message; b"" when none is due."""
-        return self.refuse(*header_of(inbound.raw), settled.error)
+        header, codec = header_of(inbound.raw)
+        if settled.error is None and header.raw(9, 1, 1) == "MFN":
+            return self.refuse(header, codec, None, parse(inbound.raw))
+        return self.refuse(header, codec, settled.error)
 
-    def refuse(self, header: Segment, codec: str, error: HubError | None) -> bytes:
-        """The acknowledgements that ``header`` asks for, as blocks joined by the block's end and start bytes."""
+    def refuse(self, header: Segment, codec: str, error: HubError | None, message: Message | None = None) -> bytes:
+        """The acknowledgements that ``header`` asks for, as blocks joined by the block's end and start bytes.
+
+        A master file (``message``) is answered record by record.
+        """
         now = datetime.fromtimestamp(self._clock() / 1e6, UTC).astimezone(ZoneInfo(self._zone))
+        records = masterfile.lines(message, now.strftime("%Y%m%d%H%M%S%z")) if message is not None else []
         messages = [
             ack.build(
                 header, code, error if code not in ("AA", "CA") else None,
                 control_id=ack.fresh_control_id(self._new_id), time=now.strftime("%Y%m%d%H%M%S%z"),
-                codec=codec, language=self._language,
+                codec=codec, language=self._language, body=records if code == "AA" else (),
             )
             for code in ack.answers(header, error, quiet=self._quiet)
         ]  # fmt: skip

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from adapters.hl7v2.interpret import engine, kind_of, translate
+from adapters.hl7v2.interpret import CHANNEL, Interpreter, engine, kind_of, translate
 from adapters.hl7v2.message import parse
 from hub.fhir import definitions
 from hub.fhir.validate import Validator
+from hub.services.inbox import Inbound, Settled
 
 HEAD = "MSH|^~\\&|HIS|H1|HUB|R|20261120083000||{kind}|1|P|2.5.1"
 PID = "PID|1||P1^^^H1^MR||张^伟||19850307|M"
@@ -189,3 +190,18 @@ def test_a_message_that_names_no_event_has_a_table(msh9: str, evn: str, served: 
 def test_a_document_that_was_not_sent_has_its_content_named_so() -> None:
     found, _ = mapped("MDM^T02", PID, "TXA|1|DS|TX|20261120|||||||DOC1^HIS")
     assert found["DocumentReference"]["content"] == [{"attachment": {"title": "not sent"}}]
+
+
+def test_a_master_file_is_answered_record_by_record() -> None:
+    interpreter = Interpreter(lambda: 0, lambda: "0191c0de-0000-7000-8000-00000000000a", "Asia/Shanghai", "zh")
+    head = HEAD.format(kind="MFN^M02^MFN_M02")
+    raw = "\r".join(
+        (head, "MFI|STF||UPD", "MFE|MAD|1|20261120|D1|CE", "STF|D1||李^明", "MFE|MUP|2||D2|CE", "STF|D2||王^芳", "")
+    )
+    answer = interpreter.answer(Inbound("i", CHANNEL, "s", "1", raw.encode(), "", 0), Settled("stored")).decode()
+    lines = [line.split("|") for line in answer.strip("\r").split("\r")]
+    assert (lines[0][8], lines[1][:3], lines[2]) == ("MFK^M02^MFK_M01", ["MSA", "AA", "1"], ["MFI", "STF", "", "UPD"])
+    assert [(line[0], line[1], line[2], line[4], line[5]) for line in lines[3:]] == [
+        ("MFA", "MAD", "1", "S", "D1"),
+        ("MFA", "MUP", "2", "S", "D2"),
+    ]
