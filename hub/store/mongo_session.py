@@ -59,7 +59,12 @@ def version_of(document: Mapping[str, Any], codec: Codec) -> Version:
 
 
 def item_of(document: Mapping[str, Any], codec: Codec) -> Item:
-    fields = {name: value for name, value in document.items() if name not in ("_id", "codec")}
+    numbers = {"created", "attempts", "leased_until", "seq"}  # the driver reads 64-bit numbers as a type of its own
+    fields = {
+        name: int(value) if name in numbers else value
+        for name, value in document.items()
+        if name not in ("_id", "codec")
+    }
     raw = codec.unpack(document.get("codec", PLAIN), document["raw"])
     return Item(**fields | {"data": json.loads(codec.unpack_facts(document["data"])), "raw": raw})
 
