@@ -58,6 +58,7 @@ from hub.services.messaging import Messages
 from hub.services.optout import OptOut
 from hub.services.outbound import Outbound
 from hub.services.query import QueryService
+from hub.services.retention import Forgetting
 from hub.services.stewardship import Stewardship
 from hub.services.subscriptions import Subscriptions
 from hub.services.terminology import StoredTerminology
@@ -270,7 +271,7 @@ class Running:
         if doors.settings.bind not in LOOPBACK:
             log.warning("listening on %s without authentication and TLS (insecure_bind)", doors.settings.bind)
         self.recovered = doors.inbox.recover(alone=doors.store.local)
-        doors.inbox.watch()
+        doors.inbox.watch(Forgetting(doors.store, doors.clock, doors.settings.retention).run)
         doors.keys.start()
         doors.subscriptions.start()
         started: list[Listener] = []

@@ -501,6 +501,10 @@ def install_commands(verb: str | None = None) -> None:
         known = [command.callback for command in app.registered_commands]
         app.registered_commands += [one for one in conformance.app.registered_commands if one.callback not in known]
     hung = [group.name for group in app.registered_groups]
+    if verb in (None, "messages") and "messages" not in hung:
+        from hub import desk_cli
+
+        app.add_typer(desk_cli.messages, name="messages")
     for point in sorted(entry_points(group="hub.commands"), key=lambda one: one.name):
         if verb in (None, point.name) and point.name not in hung:
             app.add_typer(point.load(), name=point.name)

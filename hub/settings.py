@@ -131,6 +131,15 @@ class Grace(_Section):
     until: date
 
 
+class Retention(_Section):
+    """For how many days messages are kept; 0 = for ever."""
+
+    stored_days: int = Field(0, ge=0)
+    refused_days: int = Field(0, ge=0)
+    outbound_days: int = Field(0, ge=0)
+    transport_days: int = Field(90, ge=0)
+
+
 class Settings(BaseSettings):
     """The frozen whole."""
 
@@ -148,6 +157,7 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(5.0, ge=0)
     http: Http = Http()
     mllp: Mllp = Mllp()
+    retention: Retention = Retention()
     dicom: Dicom = Dicom()
     healthcard: Healthcard = Healthcard()
     privacy: Privacy = Privacy()

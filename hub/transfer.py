@@ -70,12 +70,12 @@ def get(path: str, parameters: dict[str, Any], url: str | None, settings: Callab
     return asyncio.run(reach(ask()))
 
 
-def post(path: str, url: str | None, settings: Callable[[], Settings]) -> Any:
-    """POST without a body to the platform API."""
+def post(path: str, url: str | None, settings: Callable[[], Settings], body: Any = None) -> Any:
+    """POST to the platform API, with a JSON body or none."""
 
     async def ask() -> Any:
         async with connect(url, settings) as client:
-            return answer_of(await client.post(path))
+            return answer_of(await client.post(path, json=body))
 
     return asyncio.run(reach(ask()))
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 from adapters.hl7v2.charset import MARKS
-from adapters.hl7v2.message import HEADERS, NULL, Segment, path
+from adapters.hl7v2.message import HEADERS, Segment, path
 from hub.errors import HubError
 
 ANSWERS = frozenset(
@@ -119,7 +119,9 @@ def answers(header: Segment, error: HubError | None, *, quiet: bool = False) -> 
 
 
 def _condition(field: str) -> str:
-    return "" if field == NULL else field.split("^", 1)[0].strip().upper()
+    """A condition of HL70155; what is none of them counts as absent, since its sender waits all the same."""
+    condition = field.split("^", 1)[0].strip().upper()
+    return condition if condition in (ALWAYS, NEVER, ON_ERROR, ON_SUCCESS) else ""
 
 
 def _wanted(condition: str, failed: bool) -> bool:

@@ -104,6 +104,7 @@ class Inbox:
         self._interpreters: dict[str, Interpreter] = {}
         self._settling = threading.Condition()
         self._closing = threading.Event()
+        self._forget: Callable[[], object] = bool
         self._watcher = threading.Thread(target=self._watch, name="inbox", daemon=True)
 
     def register(self, channel: str, interpreter: Interpreter) -> None:
@@ -267,8 +268,10 @@ class Inbox:
                 break
         return done
 
-    def watch(self) -> None:
-        """Start the thread that runs again what a passing failure, or a killed process, left unsettled."""
+    def watch(self, forget: Callable[[], object]) -> None:
+        """Start the thread that runs again what a passing failure, or a killed process, left unsettled, and then calls
+        ``forget``, which drops what need not be kept any longer."""
+        self._forget = forget
         self._watcher.start()
 
     def close(self) -> None:
@@ -281,6 +284,7 @@ class Inbox:
         while not self._closing.wait(WATCH_SECONDS):
             try:
                 self.recover()
+                self._forget()
             except HubError:
                 log.exception("the inbox could not be looked through")
 

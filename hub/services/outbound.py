@@ -102,7 +102,7 @@ class Outbound:
     ) -> list[Item]:
         """The messages of a destination, newest first."""
         self._control(name)
-        return self._store.items(_queue(name), states=states, before=before, limit=limit)
+        return self._store.items(queue_of(name), states=states, before=before, limit=limit)
 
     def replay(self, name: str, first: int, last: int) -> int:
         """Send messages ``first`` to ``last`` (numbers) again after all others, bytes unchanged; how many."""
@@ -117,7 +117,7 @@ class Outbound:
             again = [item for number in range(first, min(last, made) + 1) if (item := _numbered(tx, name, number))]
             for number, item in enumerate(again, made + 1):
                 data = {**item.data, "replays": item.key}
-                tx.enqueue(Item(_queue(name), self._new_id(), str(number), "", QUEUED, data, item.raw, self._clock()))
+                tx.enqueue(Item(queue_of(name), self._new_id(), str(number), "", QUEUED, data, item.raw, self._clock()))
             tx.settle(CONTROL, name, control.state, {"made": made + len(again)})
             return len(again)
 
@@ -130,12 +130,13 @@ class Outbound:
         return item
 
 
-def _queue(name: str) -> str:
+def queue_of(name: str) -> str:
+    """The queue of a destination's messages."""
     return f"{CONTROL}:{name}"
 
 
 def _numbered(tx: Transaction, name: str, number: int) -> Item | None:
-    return tx.item_by_key(_queue(name), str(number))
+    return tx.item_by_key(queue_of(name), str(number))
 
 
 class _Line:
@@ -224,7 +225,7 @@ class _Line:
             for number, (version, one) in enumerate(found, made + 1):
                 data = {"kind": one.kind, "about": one.about, "change": version.seq}
                 tx.enqueue(
-                    Item(_queue(self._name), self._new_id(), str(number), "", QUEUED, data, one.raw, self._clock())
+                    Item(queue_of(self._name), self._new_id(), str(number), "", QUEUED, data, one.raw, self._clock())
                 )
             tx.settle(CONTROL, self._name, current.state, {"cursor": changes[-1].seq, "made": made + len(found)})
 
@@ -239,7 +240,7 @@ class _Line:
             return []
 
     def _send(self, number: int) -> None:
-        item = self._store.item_by_key(_queue(self._name), str(number))
+        item = self._store.item_by_key(queue_of(self._name), str(number))
         state, data = REFUSED, {"answer": "", "sent": self._clock()}
         if item is not None and item.state != SENT:
             answered = self._destination.send(item.raw)
@@ -250,7 +251,7 @@ class _Line:
             current = tx.item(CONTROL, self._name)
             assert current is not None
             if item is not None:
-                tx.settle(_queue(self._name), item.id, state, data)
+                tx.settle(queue_of(self._name), item.id, state, data)
             tx.settle(CONTROL, self._name, current.state, {"done": number, "error": ""})
 
         self._store.write(work)

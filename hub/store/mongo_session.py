@@ -346,6 +346,13 @@ class Writing(Reading):
         for id in ids:
             self._operations.append((self._store.system["item"], pymongo.DeleteOne({"queue": queue, "id": id})))
 
+    def prune(self, queue: str, states: Sequence[str], before: int, most: int) -> int:
+        self._send()
+        items = self._store.system["item"]
+        old = {"queue": queue, "state": {"$in": list(states)}, "created": {"$lt": before}}
+        found = [row["_id"] for row in items.find(old, {"_id": 1}, session=self._session).sort("seq", 1).limit(most)]
+        return items.delete_many({"_id": {"$in": found}}, session=self._session).deleted_count if found else 0
+
     def _send(self) -> None:
         """Hand over to the server what has been held back, each collection's operations in order."""
         if not self._operations:

@@ -146,6 +146,9 @@ class Transaction(Reader, Protocol):
     def discard(self, queue: str, ids: Sequence[str]) -> None:
         """Remove old rows that nobody will ask for; one that is not there is none."""
 
+    def prune(self, queue: str, states: Sequence[str], before: int, most: int) -> int:
+        """Forget at most so many of the oldest rows in these states created before a time; how many."""
+
 
 class Store(Reader, Protocol):
     """A database of versioned resources with neutral index entries, and durable queues."""

@@ -301,6 +301,14 @@ class Writing(Reading):
     def discard(self, queue: str, ids: Sequence[str]) -> None:
         self.connection.executemany("DELETE FROM item WHERE queue = ? AND id = ?", [(queue, id) for id in ids])
 
+    def prune(self, queue: str, states: Sequence[str], before: int, most: int) -> int:
+        among = one_of("state", list(states))
+        return self.connection.execute(
+            "DELETE FROM item WHERE seq IN (SELECT seq FROM item WHERE"
+            f" queue = ? AND {among.text} AND created < ? ORDER BY seq LIMIT ?)",
+            (queue, *among.values, before, most),
+        ).rowcount
+
     def claim(self, queue: str, states: Sequence[str], now: int, lease: int, limit: int) -> list[Item]:
         """See Store.claim."""
         among = one_of("state", list(states))

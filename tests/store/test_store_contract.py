@@ -504,6 +504,21 @@ def test_each_item_is_leased_once_by_many(store: Store) -> None:
     assert len(leased) == len(set(leased)) == 30
 
 
+def test_old_rows_of_a_state_are_forgotten(store: Store) -> None:
+    def row(number: int, state: str) -> Item:
+        return Item("inbox", f"p{number}", f"p{number}", "", state, {}, b"", number)
+
+    def fill(tx: Transaction) -> None:
+        for number in range(6):
+            tx.enqueue(row(number, "stored" if number % 2 else "rejected"))
+
+    store.write(fill)
+    assert store.write(lambda tx: tx.prune("inbox", ("stored",), 5, 1)) == 1
+    assert store.write(lambda tx: tx.prune("inbox", ("stored",), 5, 10)) == 1
+    assert store.write(lambda tx: tx.prune("other", ("stored",), 99, 10)) == 0
+    assert [item.id for item in store.items("inbox")] == ["p5", "p4", "p2", "p0"]
+
+
 def test_items_newest_first(store: Store) -> None:
     for number in range(5):
         store.write(lambda tx, n=number: tx.enqueue(item(f"i{n}", state="ab"[n % 2])))  # type: ignore[misc]

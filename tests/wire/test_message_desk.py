@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from hub.bench.mllp import END, START
+from hub.desk_cli import messages
 from tests.running import Process
 
 PATIENT = "PID|1||{id}^^^DESK^MR||王^五^^^^^L||{born}|M"
@@ -138,3 +142,20 @@ def test_bulk_replay_of_what_a_search_finds(desk: httpx.Client) -> None:
     told = desk.post("/replay", json={"search": {"sender": "DESK|H1", "state": "stored"}, "dry_run": False}).json()
     assert len(told["results"]) >= 2
     assert {one["state"] for one in told["results"]} == {"stored"}
+
+
+def test_the_desk_on_the_command_line(running: Process, desk: httpx.Client, tmp_path: Path) -> None:
+    def run(*words: str) -> tuple[int, Any]:
+        done = CliRunner().invoke(messages, [*words, "--url", running.base, "--json"])
+        return done.exit_code, json.loads(done.output)
+
+    assert [one["control_id"] for one in run("search", "--patient", "P2")[1]["messages"]] == ["D2"]
+    assert any(one["error"] == "event-unknown" for one in run("errors")[1]["errors"])
+    assert run("transport")[1]["findings"] == []
+    id = one(desk, "D2")["id"]
+    assert any(row["name"].startswith("Patient name") for row in run("show", id)[1]["tree"])
+    (told,) = run("replay", id)[1]["results"]
+    assert {change["change"] for change in told["changes"]} == {"same"}
+    (tmp_path / "mended.hl7").write_text(one(desk, "D1")["raw"].replace("|D1|", "|D9|"), encoding="utf-8")
+    code, made = run("edit", one(desk, "D1")["id"], str(tmp_path / "mended.hl7"))
+    assert (code, made["control_id"], made["state"]) == (0, "D9", "stored")
