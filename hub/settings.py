@@ -78,6 +78,7 @@ class Dicom(_Section):
     idle_seconds: float = Field(60.0, gt=0)
     study_quiet_seconds: float = Field(2.0, ge=0)
     destinations: dict[str, str] = {}
+    availability: list[str] = []
     deletion: bool = False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pydicom
 from pydicom.datadict import keyword_for_tag
 
-from adapters.dicom import capabilities, charset, deidentify, pixels, scp, status
+from adapters.dicom import availability, capabilities, charset, commitment, deidentify, pixels, scp, status
 from adapters.dicom.ul.association import ARTIM_SECONDS, IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from hub.services.imaging_index import ATTRIBUTES, LEVELS
 from hub.services.imaging_patients import IDENTITY
@@ -33,6 +33,10 @@ def _lines() -> Iterator[str]:
     yield "\n## Transfer syntaxes of storage\n"
     yield "A data set is kept, and given back, in the transfer syntax it came in; the first one proposed is taken.\n"
     yield from _table(("Transfer syntax", "UID"), sorted((_name(uid), uid) for uid in scp.TRANSFER_SYNTAXES))
+    yield "\n## Services as SCU\n"
+    yield "To the AE titles of the settings `dicom.destinations` and `dicom.availability`:\n"
+    scu = [("storage classes, as sub-operations of C-MOVE", ""), (_name(commitment.SOP_CLASS), commitment.SOP_CLASS)]
+    yield from _table(("SOP class", "UID"), [*scu, (_name(availability.SOP_CLASS), availability.SOP_CLASS)])
     yield "\n## Matching keys\n"
     keys = [key for level in LEVELS for key in ATTRIBUTES if key.level == level and key.match]
     rows = [(key.keyword, f"({key.tag[:4]},{key.tag[4:]})", key.level, key.match) for key in keys]

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.dicom import conversions, diagnostic_report
+from adapters.dicom import availability, conversions, diagnostic_report
 from adapters.dicom.conversions import CONVERSIONS, Circumstances, Convert
 from adapters.dicom.dataset import text
 from adapters.dicom.instance import PATIENTLESS
@@ -71,6 +71,8 @@ def submit(doors: Doors, study: Row) -> None:
         amend=bool(instances),
         then=lambda tx, _: doors.imaging.settle(tx, study["id"], len(series), len(instances)),
     )
+    if instances:
+        availability.notify(doors, study, instances)
 
 
 def _devices(built: Resource, series: Iterable[Row], circumstances: Circumstances) -> Iterable[Resource]:
