@@ -146,7 +146,7 @@ def corresponding(process: Process, number: str, tag: str) -> tuple[str, set[str
 
 
 def test_feeds_change_what_corresponds(fed: Process) -> None:
-    """ITI-8, ITI-30: A28 adds, A31 corrects, A40 merges; the next query knows (ITI-8 3.8.4.2.4)."""
+    """ITI-8, ITI-30: A28 adds, A31 corrects, A40 merges, A24 links, A37 unlinks; the next query knows (ITI-8 3.8.4.2.4)."""
     told = ["EVN||20261120083000"]
     steps = [
         ("ADT^A28", "PID|1||m1^^^A^MR||刘一||19800101|M", "m1^^^A", ("NF", set())),
@@ -154,6 +154,10 @@ def test_feeds_change_what_corresponds(fed: Process) -> None:
         ("ADT^A31", "PID|1||m1^^^A^MR~E41^^^C^PPN||刘一||19800101|M", "m1^^^A", ("OK", {"E41"})),
         ("ADT^A28", "PID|1||m3^^^B^MR||刘一||19800101|M", "m2^^^B", ("NF", set())),
         ("ADT^A40", "PID|1||m3^^^B^MR||刘一||19800101|M/MRG|m2^^^B^MR", "m2^^^B", ("OK", {"m3"})),
+        ("ADT^A28", "PID|1||k1^^^A^MR||陈二||19910202|M", "k1^^^A", ("NF", set())),
+        ("ADT^A28", "PID|1||k2^^^B^MR||孙九||19920303|M", "k2^^^B", ("NF", set())),
+        ("ADT^A24", "PID|1||k1^^^A^MR/PV1||N/PID|2||k2^^^B^MR/PV1||N", "k1^^^A", ("OK", {"k2"})),
+        ("ADT^A37", "PID|1||k1^^^A^MR/PV1||N/PID|2||k2^^^B^MR/PV1||N", "k1^^^A", ("NF", set())),
     ]
     for at, (kind, segments, number, expected) in enumerate(steps):
         (answer,) = ask(fed, message(kind, f"step{at}", told + [filled(line) for line in segments.split("/")]))
