@@ -81,7 +81,7 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         try:
-            with socket.create_connection(self.address, timeout=60) as connection:
+            with socket.create_connection(self.address, timeout=600) as connection:
                 while self.left:
                     connection.sendall(START + self.left[0] + END)
                     answer = b""
@@ -107,7 +107,7 @@ def deliver(process: Process, left: list[list[bytes]], kill_after: float | None)
         time.sleep(kill_after)
         process.kill()
     for lane in lanes:
-        lane.join(120)
+        lane.join(900)
     assert not any(lane.refused for lane in lanes), lanes[0].refused
     return any(left)
 
