@@ -88,6 +88,7 @@ class Pages:
             Route("/docs", self.api),
             Route("/share", self.share, methods=["GET", "POST"]),
             Route("/check", self.check, methods=["GET", "POST"]),
+            Route("/reviews", self.reviews, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(packages=[("hub.api", "static")])),
         ]
         return Starlette(routes=routes)
@@ -129,6 +130,14 @@ class Pages:
                 elif isinstance(pasted, str):
                     data = pasted.replace("\r\n", "\n").encode()
         return await self._page(request, "check.html", lambda: self._check(data))
+
+    async def reviews(self, request: Request) -> Response:
+        """The questions of the master patient index, and a human's decision about one of them."""
+        asked: dict[str, str] = {}
+        if request.method == "POST":
+            async with request.form(max_files=0, max_fields=6, max_part_size=4096) as form:
+                asked = {name: value.strip()[:2000] for name, value in form.items() if isinstance(value, str)}
+        return await self._page(request, "reviews.html", lambda: self._reviews(asked))
 
     async def api(self, request: Request) -> Response:
         return await self._page(request, "api.html", lambda: {"rows": described(self._openapi())})
@@ -243,6 +252,26 @@ class Pages:
             "answer": readable(stored_answer(item)),
             "kind": kind(item),
         }
+
+    def _reviews(self, asked: dict[str, str]) -> dict[str, Any]:
+        identity, decided, error = self._doors.identity, False, ""
+        if asked:
+            try:
+                missing = [name for name in ("a", "b", "actor") if not asked.get(name)]
+                if missing or asked.get("same") not in ("yes", "no"):
+                    raise HubError("required", f"{', '.join(missing) or 'same'} is missing")
+                identity.decide(
+                    asked["a"],
+                    asked["b"],
+                    same=asked["same"] == "yes",
+                    actor=asked["actor"],
+                    note=asked.get("note", ""),
+                )
+                decided = True
+            except HubError as refused:
+                error = refused.diagnostics
+        rows = identity.reviews()
+        return {"rows": rows, "decided": decided, "error": error, "code": 400 if error else 200}
 
     def _check(self, data: bytes) -> dict[str, Any]:
         values: dict[str, Any] = {"text": readable(data[:MAX_SHOWN]), "report": None, "unknown": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -119,8 +120,7 @@ class Stewardship:
         if apply:
             for part in parts:
                 members = {one for group in part["then"] for one in group}
-                moment = self._clock()
-                self._store.write(lambda tx, all=members, at=moment: self._linker.sort(tx, all, now=at))
+                self._store.write(partial(self._linker.sort, members=members, now=self._clock()))
         changed = {"persons": len(now), "differences": len(parts), "applied": apply}
         return {**changed, "rows": parts[:MAX_ROWS], "rules": self._linker.rules.version}
 
