@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from adapters.mapping.engine import Engine
+from adapters.mapping.tables import Tables
 from hub.fhir import elements
+
+WORDS = ("states", "mentions", "names", "withdraws")
 
 
 def lint(engine: Engine) -> list[str]:
@@ -35,6 +38,26 @@ def lint(engine: Engine) -> list[str]:
         for one in datatype_rows:
             if one.attribute and (fault := _fault(_target(name), one.attribute)):
                 faults.append(f"datatypes/{name}.csv line {one.line}: {fault}")
+    return faults + _meaning(tables)
+
+
+def _meaning(tables: Tables) -> list[str]:
+    """Faults of authority.csv, cancels.csv and defaults.csv: words, types, elements and events unheard of."""
+    faults: list[str] = []
+    for row in tables.authority:
+        faults += [
+            f"authority.csv line {row.line}: keys.csv says nothing of {type}"
+            for type in row.types
+            if type not in tables.keys
+        ]
+        if row.authority not in WORDS:
+            faults.append(f"authority.csv line {row.line}: {row.authority!r} is none of {', '.join(WORDS)}")
+    for one in tables.cancels:
+        unserved = [event for event in (one.event, *one.cancels) if event not in tables.events]
+        faults += [f"cancels.csv line {one.line}: no message table serves {event}" for event in unserved]
+    for type, elements_of in tables.defaults.items():
+        unknown = [name for name in elements_of if name not in elements.json_members(type)]
+        faults += [f"defaults.csv: R4 has no {type}.{name}" for name in unknown]
     return faults
 
 

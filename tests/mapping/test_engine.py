@@ -11,7 +11,7 @@ from adapters.hl7v2.interpret import engine, translate
 from adapters.hl7v2.message import parse
 from adapters.mapping.check import lint
 from adapters.mapping.engine import Engine
-from adapters.mapping.tables import Row
+from adapters.mapping.tables import Authority, Cancel, Row
 from hub.errors import HubError
 
 HEAD = "MSH|^~\\&|HIS|{facility}|HUB|R|20261120083000||{kind}|1|P|2.5.1"
@@ -42,6 +42,20 @@ def test_the_lint_finds_faults(row: Row, fault: str) -> None:
     segments = {**tables.segments, "PID[Patient]": (*tables.segments["PID[Patient]"], row)}
     faults = lint(Engine(dataclasses.replace(tables, segments=segments), engine().compiler.reader))
     assert any(fault in one and "line 9" in one for one in faults)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"authority": (Authority("", ("Patient",), (), "shouts", 9),)}, "authority.csv line 9: 'shouts'"),
+        ({"authority": (Authority("", ("Patience",), (), "states", 9),)}, "nothing of Patience"),
+        ({"cancels": (Cancel("ADT^A13", ("ADT^X03",), "Encounter", ("status",), 9),)}, "serves ADT^X03"),
+        ({"defaults": {"Encounter": {"state": "x"}}}, "R4 has no Encounter.state"),
+    ],
+)
+def test_the_lint_knows_the_tables_of_meaning(changed: dict[str, Any], fault: str) -> None:
+    faults = lint(Engine(dataclasses.replace(engine().tables, **changed), engine().compiler.reader))
+    assert any(fault in one for one in faults)
 
 
 @pytest.mark.parametrize(
