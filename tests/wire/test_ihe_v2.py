@@ -146,7 +146,7 @@ def corresponding(process: Process, number: str, tag: str) -> tuple[str, set[str
 
 
 def test_feeds_change_what_corresponds(fed: Process) -> None:
-    """ITI-8, ITI-30: A28 adds, A31 corrects, A40 merges, A24 links, A37 unlinks; the next query knows (ITI-8 3.8.4.2.4)."""
+    """ITI-8, ITI-30: A28 adds, A31 corrects, A40 merges, A24 links, A37 unlinks (ITI-8 3.8.4.2.4)."""
     told = ["EVN||20261120083000"]
     steps = [
         ("ADT^A28", "PID|1||m1^^^A^MR||刘一||19800101|M", "m1^^^A", ("NF", set())),
