@@ -60,7 +60,7 @@ def version_of(document: Mapping[str, Any], codec: Codec) -> Version:
 
 def item_of(document: Mapping[str, Any], codec: Codec) -> Item:
     numbers = {"created", "attempts", "leased_until", "seq"}  # the driver reads 64-bit numbers as a type of its own
-    fields = {
+    fields: Document = {
         name: int(value) if name in numbers else value
         for name, value in document.items()
         if name not in ("_id", "codec")
