@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("hub", "adapters", "terminology", "simulators")
 ASYNC_ALLOWED = (
     "hub/api/", "hub/cli.py", "hub/transfer.py", "hub/bench/", "simulators/",
-    "adapters/hl7v2/listener.py", "adapters/hl7v2/mllp.py", "adapters/dicom/web", "adapters/dicom/film.py",
+    "adapters/hl7v2/listener.py", "adapters/hl7v2/mllp.py", "adapters/hl7v2/outbound.py", "adapters/dicom/web",
+    "adapters/dicom/film.py",
 )  # fmt: skip
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "base", "impl"}
 
