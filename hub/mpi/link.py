@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any, Protocol
 
+from hub.errors import HubError
 from hub.mpi import golden, review
 from hub.mpi.blocks import NAMES, Blocks, StoredBlocks
 from hub.mpi.cache import FeatureCache
@@ -23,9 +24,11 @@ from hub.mpi.case import Case, Knowledge
 from hub.mpi.clusters import Group, Partition, partition
 from hub.mpi.evidence import SHOWN, Edge, decided, linked, two_numbers
 from hub.mpi.features import regional
+from hub.mpi.keys import PARTS
 from hub.mpi.persons import PERSONS, Writing, before, redirects
 from hub.mpi.review import Question
 from hub.mpi.rules import Key, Rules, load
+from hub.mpi.score import FIELDS
 from hub.mpi.snapshot import Snapshot
 from hub.search.expression import Equals, Expression, Match, Query, Term
 from hub.store.protocol import Reader, Store, Transaction, Version
@@ -71,6 +74,10 @@ class Linker:
     ) -> None:
         self._databases = databases
         self.rules = rules or load()
+        unknown = {part for block in self.rules.blocks for part in block} - PARTS.keys()
+        unknown |= self.rules.score.bits.keys() - FIELDS.keys()
+        if unknown:
+            raise HubError("configuration", f"no blocking part or field is called {min(unknown)!r}", "rules.toml")
         cache = FeatureCache(databases.decode, self.rules)
         self.blocks = blocks(cache, self.rules)
         self._known = Knowledge(databases.decode, self.rules, cache, self.blocks)
