@@ -128,8 +128,8 @@ class Validator:
         found = self._checks.get(visit.model)
         if found is not None:
             found(visit, report)
-        for url in (url for kind in visit.element.get("type", ()) for url in kind.get("profile", ())):
-            if visit.model == "Quantity":  # the one type that R4 itself profiles: SimpleQuantity
+        if visit.model == "Quantity" and "comparator" in visit.value:  # R4 itself profiles one type: SimpleQuantity
+            for url in (url for kind in visit.element.get("type", ()) for url in kind.get("profile", ())):
                 self._conformance(visit, report).check(url, Item(Node(visit.value, visit.model), visit.place))
         binding = visit.element.get("binding")
         if binding and visit.model in _CODED:
