@@ -33,8 +33,9 @@ MAX_ENTITIES = 100
 GATHER_LENGTH = 10_000
 IDLE_SECONDS = 5.0
 IDLE_EVENTS = 1000
-QUIET_EVENTS = 100
+QUIET_EVENTS = 25
 """So many notes in ``FLUSH_SECONDS`` leave time to make resources of others, as many as there were fewer."""
+ROW_NOTES = 50
 LEASE = 60_000_000
 QUEUE, NOTED, EXPANDED = "audit", "noted", "expanded"
 TRAIL = ("AuditEvent", "Provenance")
@@ -130,7 +131,8 @@ class Audit:
         made = 0
         with self._expanding:
             while limit is None or made < limit:
-                items = self._store.claim(QUEUE, (NOTED,), self._clock(), LEASE, 50)
+                rows = 50 if limit is None else 1
+                items = self._store.claim(QUEUE, (NOTED,), self._clock(), LEASE, rows)
                 if not items:
                     break
                 made += self._expand(items)
@@ -162,9 +164,14 @@ class Audit:
         with suppress(IndexError):
             while True:
                 notes.append(self._gathered.popleft())
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            for start in range(0, len(notes), ROW_NOTES):
+                self._enqueue(tx, notes[start : start + ROW_NOTES], now)
+
         if notes:
-            now = self._clock()
-            self._store.write(lambda tx: self._enqueue(tx, notes, now))
+            self._store.write(work)
 
     def _run(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):

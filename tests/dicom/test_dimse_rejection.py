@@ -72,6 +72,7 @@ def test_what_a_note_names_is_shown_no_more(hub: Hub, code: str) -> None:
 
 def test_an_instance_that_comes_after_its_rejection_is_kept_out(hub: Hub) -> None:
     hub.store(slices()[0], note("113037", "1.1.2"))
+    hub.until(lambda: not hub.doors.imaging.waiting(0))
     assert hub.store(slices()[1]) == [0xA900]
     assert shown(hub) == ["1.1.1"]
 
