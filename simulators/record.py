@@ -38,7 +38,7 @@ class Sending:
 
     ``control_id`` is MSH-10, the Study Instance UID or the Bundle's id. ``how`` says how the wire misbehaves (a row of
     faults.csv), ``expect`` what the peer must answer: ``accept``, ``refuse`` or ``none``. ``facts`` is what it truly
-    says.
+    says. ``request`` is method, path and media type of what is not the POST of a transaction.
     """
 
     at: datetime.datetime
@@ -51,6 +51,7 @@ class Sending:
     how: str = ""
     expect: str = "accept"
     facts: tuple[Fact, ...] = ()
+    request: str = ""
 
     @property
     def order(self) -> tuple[datetime.datetime, str, str, str]:
@@ -64,6 +65,8 @@ class Sending:
             "control_id": self.control_id, "resident": self.resident, "how": self.how, "expect": self.expect,
             "sha256": hashlib.sha256(self.body).hexdigest(), "body": base64.b64encode(self.body).decode("ascii"),
         }  # fmt: skip
+        if self.request:
+            row["request"] = self.request
         return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -76,7 +79,7 @@ def parse(line: str) -> Sending:
     at = datetime.datetime.fromisoformat(row["at"])
     return Sending(
         at, row["hospital"], row["link"], row["kind"], row["control_id"], row["resident"], body,
-        row.get("how", ""), row.get("expect", "accept"),
+        row.get("how", ""), row.get("expect", "accept"), request=row.get("request", ""),
     )  # fmt: skip
 
 

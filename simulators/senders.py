@@ -18,10 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
-
-from simulators.images import SOP_CLASSES
 
 START, END = b"\x0b", b"\x1c\r"
 MAX_ANSWER = 1 << 20
@@ -128,8 +125,8 @@ def store(host: str, port: int, called: str, files: Sequence[bytes]) -> list[int
     """
     datasets = [dcmread(io.BytesIO(file)) for file in files]
     entity = AE(ae_title=str(datasets[0].file_meta.get("SourceApplicationEntityTitle", "SIMULATOR")))
-    for sop_class in SOP_CLASSES.values():
-        entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
+    for dataset in datasets:
+        entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     association = entity.associate(host, port, ae_title=called)
     if not association.is_established:
         raise ConnectionError(f"{called} at {host}:{port} did not accept the association")
@@ -155,14 +152,15 @@ class Fhir:
     ) -> None:
         self._client.close()
 
-    def transaction(self, bundle: bytes) -> tuple[int, str]:
-        """HTTP status and body of the answer. ConnectionError when there is none."""
+    def transaction(self, bundle: bytes, request: str = "") -> tuple[int, str]:
+        """HTTP status and body of the answer. ConnectionError when there is none.
+
+        ``request`` names method, path below the base (``/`` for the base) and media type when it is not a transaction.
+        """
+        method, path, kind = (*request.split(" "), "", "")[:3] if request else ("POST", "", "application/fhir+json")
+        headers = {"Accept": "application/fhir+json"} | ({"Content-Type": kind} if kind else {})
         try:
-            response = self._client.post(
-                self._base,
-                content=bundle,
-                headers={"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"},
-            )
+            response = self._client.request(method, self._base + path, content=bundle, headers=headers)
         except httpx.TransportError as error:
             raise ConnectionError(f"{self._base}: {error}") from error
         return response.status_code, response.text

@@ -139,8 +139,8 @@ def _lane(
                     lines[first.hospital] = stack.enter_context(Mllp(host, port))
                 _message(account, group, lines[first.hospital])
             elif fhir is not None:
-                status, text = fhir.transaction(first.body)
-                account.note(first, status == 200, f"{status} {text[:500]}")
+                status, text = fhir.transaction(first.body, first.request)
+                account.note(first, status < 300, f"{status} {text[:500]}")
             count(len(group))
 
 
