@@ -113,12 +113,15 @@ def test_unmerging_restores_every_person(
 
 
 def contents(region: Region) -> dict[str, Resource]:
-    """The active Persons without versions, and without how each link was found: it is found again."""
+    """The active Persons without versions, and without how and when each link was found: it is found again."""
     said = {"extension", "assurance"}
     return {
         person["id"]: {
             **{name: value for name, value in person.items() if name not in ("meta", "link")},
-            "link": [{name: part for name, part in link.items() if name not in said} for link in person["link"]],
+            "link": sorted(
+                [{name: part for name, part in link.items() if name not in said} for link in person["link"]],
+                key=lambda link: link["target"]["reference"],
+            ),
         }
         for person in region.persons()
     }

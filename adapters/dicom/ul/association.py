@@ -119,19 +119,25 @@ class Association:
         """Open an association as requestor. OSError when nobody is there, HubError("forbidden") when it is refused."""
         connection = socket.create_connection(address, timeout=min(idle_seconds, 10.0))
         self = cls(connection, max_length=asked.max_length, idle_seconds=idle_seconds)
+        try:
+            self._request(asked, address)
+        except (OSError, HubError):
+            self.close()
+            raise
+        return self
+
+    def _request(self, asked: pdu.Associate, address: tuple[str, int]) -> None:
         self.called, self.calling = asked.called, asked.calling
         self._state = fsm.AWAIT_ACCEPT
         self._send(pdu.encode_associate(pdu.ASSOCIATE_RQ, asked))
-        body = self._read(idle_seconds)
+        body = self._read(self._idle_seconds)
         if body is None:
-            self.close()
             raise HubError(
                 "forbidden",
                 f"{asked.called} at {address[0]}:{address[1]} does not accept the association ({self.ending})",
             )
         answer = pdu.decode_associate(body)
         self._establish(answer, {context.id: context.abstract for context in asked.contexts}, answer.max_length)
-        return self
 
     def _establish(self, accepted: pdu.Associate, abstract: dict[int, str], peer_length: int) -> None:
         self.contexts = {
