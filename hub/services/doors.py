@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hub.services.fulltext import FullTextSearch
     from hub.services.healthcards import HealthCards
     from hub.services.identity import Identity
-    from hub.services.stewardship import Stewardship
     from hub.services.imaging import Imaging
     from hub.services.imports import Imports
     from hub.services.inbox import Inbox
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from hub.services.messaging import Messages
     from hub.services.outbound import Outbound
     from hub.services.query import QueryService
+    from hub.services.stewardship import Stewardship
     from hub.services.subscriptions import Subscriptions
     from hub.services.transaction import Transactions
     from hub.services.transport import Transport

@@ -99,7 +99,9 @@ def test_storescu_every_file_it_can_send_is_kept_byte_for_byte(hub: Hub, referen
     urls = {answer["00080018"]["Value"][0]: answer["00081190"]["Value"][0] for answer in listed}
     assert set(urls) == set(expected)
     for uid, file in expected.items():
-        answer = hub.web.get(urls[uid].partition("/dicom-web")[2], headers={"Accept": "application/dicom; transfer-syntax=*"})
+        answer = hub.web.get(
+            urls[uid].partition("/dicom-web")[2], headers={"Accept": "application/dicom; transfer-syntax=*"}
+        )
         kept = part10.split(answer.content)
         data = file.data
         if file.transfer_syntax == dataset.DEFLATED and len(data) % 2:

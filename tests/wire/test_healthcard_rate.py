@@ -33,5 +33,5 @@ def test_verification_keeps_up(running: Process) -> None:
         (row,) = client.get("/api/cards/statistics", params={"by": "institution"}).json()["statistics"]
     times.sort()
     assert row == {"institution": "H1", "used": RATE * SECONDS, "refused": 0}
-    print(f"p50 {times[len(times) // 2] * 1e3:.1f} ms, p95 {times[int(len(times) * 0.95)] * 1e3:.1f} ms")  # noqa: T201
+    print(f"p50 {times[len(times) // 2] * 1e3:.1f} ms, p95 {times[int(len(times) * 0.95)] * 1e3:.1f} ms")
     assert times[int(len(times) * 0.95)] < 0.2
