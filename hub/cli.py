@@ -453,6 +453,24 @@ def bench_mllp(
     show_figures(hl7v2.report(seconds, connections, url=url, at=mllp, store=store, console=err), as_json)
 
 
+@bench_app.command("region")
+def bench_region(
+    seconds: Annotated[float, typer.Option(help="Duration of each rate.", min=0.2)] = 60.0,
+    rate: Annotated[list[float] | None, typer.Option(help="Messages a second; 29, 88 and 283 without.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the residents; a new one for a hub that was measured before.")] = 1,
+    url: Running = None,
+    mllp: Annotated[str | None, typer.Option(help="HOST:PORT of its HL7 v2 listener, with --url.")] = None,
+    store: StartedStore = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the peak hour and the burst of a region at their pace: latency to the durable acknowledgement, CPU share,
+    and the city whose burst is held."""
+    from hub.bench import region
+
+    rates = rate or region.RATES
+    show_figures(region.report(seconds, rates, seed, url=url, at=mllp, store=store, console=err), as_json)
+
+
 @bench_app.command("dicom")
 def bench_dicom(
     url: Running = None,
