@@ -27,7 +27,8 @@ BURST, PEAK_HOUR = 28.3, 9.4
 RATES = (29.0, 88.0, 283.0)
 """The peak hour and the burst of 3.1 million inhabitants, the burst of 10 million."""
 CONNECTIONS = 32
-INTRODUCTIONS = 50.0
+INTRODUCTIONS, WARM_UP = 50.0, 200
+"""Messages a second before anything is measured, and how many at least."""
 HELD, SLOWEST_MS = 0.99, 1000.0
 """A rate is held when so much of it is acknowledged positively, every message in the 99th percentile this fast."""
 Item = tuple[int, str, bytes]
@@ -58,6 +59,8 @@ def report(
             raise HubError("parameter-value", "say with --mllp where the running hub listens for HL7 v2")
         meter = Meter(hub.pid)
         asyncio.run(paced(hub.mllp, hub.http, messages(0, seed=seed)[0], INTRODUCTIONS, meter))
+        items, block = messages(WARM_UP, block, seed)
+        asyncio.run(paced(hub.mllp, hub.http, items, INTRODUCTIONS, meter))
         for rate in rates:
             count = max(1, int(rate * seconds))
             console.print(f"{rate:g}/s: writing {count} messages ...")
