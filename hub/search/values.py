@@ -57,6 +57,11 @@ def token(value: str) -> Token:
 
 
 def canonical(value: str) -> tuple[str, str]:
-    """(url, version) of a canonical, its fragment ignored (R4 2.24.0.8); version "" when there is none."""
+    """(url, version) of a canonical, its fragment ignored (R4 2.24.0.8); version "" when there is none.
+
+    ``#id`` alone names a contained resource and stays.
+    """
+    if value.startswith("#"):
+        return value, ""
     url, _, version = value.partition("|")
     return url.partition("#")[0], version
