@@ -171,7 +171,9 @@ def _uses(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/uses")
     def uses(
-        card: Asked = "", before: int | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+        card: Asked = "",
+        before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> dict[str, Any]:
         """The use log, newest first, of one card or of all; refused uses with their reason."""
         return {"uses": doors.carduse.log(index=card, before=before, limit=limit)}

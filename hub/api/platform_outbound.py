@@ -56,7 +56,7 @@ def create(doors: Doors) -> APIRouter:
         return outbound.set_state(name, ACTIVE)
 
     @router.post("/{name}/replay")
-    def replay(name: str, first: int = Query(ge=1), last: int = Query(ge=1)) -> dict[str, Any]:
+    def replay(name: str, first: int = Query(ge=1, lt=2**63), last: int = Query(ge=1, lt=2**63)) -> dict[str, Any]:
         """Send messages ``first`` to ``last`` (numbers) again, after those that wait."""
         return {"replayed": outbound.replay(name, first, last)}
 
