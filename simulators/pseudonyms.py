@@ -23,8 +23,8 @@ MOBILE = re.compile(r"1[3-9]\d{9}")
 TOKEN = re.compile(r"[0-9A-Za-z]{6,}")
 UID = re.compile(r"\d+(?:\.\d+){3,}")
 PERSON = re.compile(r"[\u3400-\u9fff]{2,4}")
-LONGEST = 8
-"""Characters of a name that is looked for inside other names."""
+TRIES = 200
+"""Draws for a pseudonym that is neither taken nor a value of the traffic; a short number may have none."""
 
 
 @cache
@@ -58,7 +58,7 @@ class Pseudonyms:
     def name(self, family: str, given: str = "") -> tuple[str, str]:
         """Family and given name; a whole name comes back whole, a Latin one as pinyin."""
         whole = family + given
-        if not whole or whole in UNKNOWN:
+        if not any(map(str.isalpha, whole)) or whole in UNKNOWN:  # also the null of HL7 v2, ""
             return family, given
         if whole[-2:] in NEWBORN and not given:
             return self.name(whole[:-2])[0] + whole[-2:], ""
@@ -66,7 +66,7 @@ class Pseudonyms:
             if given or whole not in self._people:
                 self._people[whole] = (family, given)
             return family, given
-        new = self._given[whole] if whole in self._given else self._draw(whole)
+        new = self._draw(whole)
         if whole.isascii():
             new = self.latin(whole)
             new = (new[0].upper(), new[1].upper()) if whole.isupper() else new
@@ -74,7 +74,7 @@ class Pseudonyms:
 
     def latin(self, whole: str) -> tuple[str, str]:
         """The pinyin of the pseudonym of a whole name."""
-        family, given = self._given[whole] if whole in self._given else self._draw(whole)
+        family, given = self._draw(whole)
         surnames, characters = map(dict, _names())
         return surnames[family], "".join(characters[one] for one in given).capitalize()
 
@@ -106,7 +106,7 @@ class Pseudonyms:
         makers = {text: self._plain[text] for text in sorted(self._plain)}
         taken = set(makers)
         for text, kind in makers.items():
-            new = next(one for one in self._tries(kind, text) if one not in taken or one == text == "")
+            new = next((one for one in self._tries(kind, text) if one not in taken), "X" * len(text))
             taken.add(new)
             self._plain[text] = new
         self._tokens = {old: new for old, new in self._plain.items() if TOKEN.fullmatch(old) and not _date(old)}
@@ -115,7 +115,8 @@ class Pseudonyms:
         for whole, (family, given) in self._people.items():
             if len(whole) >= 2 and not (whole.isascii() and len(whole) < 5):
                 between = r"[\^$&| ]?" if given else ""
-                patterns.append(re.escape(family) + between + re.escape(given))
+                pattern = re.escape(family) + between + re.escape(given)
+                patterns.append(rf"(?i:\b{pattern}\b)" if whole.isascii() else pattern)
         ordered = sorted(patterns, key=lambda one: (-len(one), one))
         self._pattern = re.compile("|".join(ordered)) if ordered else None
 
@@ -125,11 +126,11 @@ class Pseudonyms:
             return self._plain[text]
         whole = re.sub(r"[\^$&| ]", "", text)
         mark = re.search(r"[\^$&| ]", text)
-        family, given = self._given[whole] if not whole.isascii() else self.latin(whole)
+        family, given = self.latin(whole) if whole.isascii() else self._draw(whole)
         return family + (mark[0] if mark else "") + given
 
     def _value(self, text: str, make: Callable[[str, int], str]) -> str:
-        if not text:
+        if not any(map(str.isalnum, text)):  # also the null of HL7 v2, ""
             return text
         if self.learning:
             self._plain.setdefault(text, make.__name__)
@@ -138,22 +139,25 @@ class Pseudonyms:
 
     def _tries(self, kind: str, text: str) -> Iterable[str]:
         make: Callable[[str, int], str] = getattr(self, kind)
-        return (make(text, turn) for turn in range(10_000))
+        return (make(text, turn) for turn in range(TRIES))
 
     def _digest(self, kind: str, text: str, turn: int) -> bytes:
         return hmac.new(self._key, f"{kind}\0{turn}\0{text}".encode(), hashlib.sha256).digest()
 
     def _draw(self, whole: str) -> tuple[str, str]:
+        """The pseudonym of a whole name, the same for one in capitals."""
+        if (key := whole.casefold()) in self._given:
+            return self._given[key]
         surnames, characters = _names()
         used = set(self._given.values())
         turn = 0
         while True:
-            draws = self._digest("name", whole.casefold(), turn)
+            draws = self._digest("name", key, turn)
             family = surnames[int.from_bytes(draws[:4], "big") % len(surnames)][0]
             places = [int.from_bytes(draws[at : at + 4], "big") % len(characters) for at in (4, 8)]
             given = "".join(characters[place][0] for place in places)
             if ((family, given) not in used or turn > 1000) and not self._known(family + given):
-                self._given[whole] = (family, given)
+                self._given[key] = (family, given)
                 return family, given
             turn += 1
 
@@ -179,7 +183,7 @@ class Pseudonyms:
         draws = self._digest("phone", text, turn)
         if MOBILE.fullmatch(text):
             return f"12{int.from_bytes(draws[:8], 'big') % 10**9:09d}"
-        return _alike(text, draws, letters=False)
+        return _alike(text, draws, letters=sum(map(str.isdecimal, text)) < 6)
 
     def _new_address(self, text: str, turn: int) -> str:
         draws = self._digest("address", text, turn)

@@ -147,7 +147,9 @@ class _Message:
         if kind == "number":
             return marks[0].join([self._people.number(parts[0]), *parts[1:]])
         if kind == "phone":
-            return marks[0].join(self._people.phone(p) if sum(map(str.isdecimal, p)) > 6 else p for p in parts)
+            return marks[0].join(
+                self._people.phone(p) if "@" in p or sum(map(str.isdecimal, p)) > 6 else p for p in parts
+            )
         if kind == "address":
             return marks[0].join([*(self._people.address(part) for part in parts[:2]), *parts[2:]])
         if kind == "born":

@@ -217,6 +217,27 @@ def test_diff_names_what_differs(log: list[Sending], day: Path, tmp_path: Path) 
     assert log[at + 1].control_id in rows["only in A"]["message"]
 
 
+def test_nulls_short_numbers_and_mail_addresses_have_their_place(log: list[Sending]) -> None:
+    """HL7 v2 nulls stay nulls, a number with few pseudonyms is not left, what cannot be read is text."""
+    text = (
+        'MSH|^~\\&|A|B|C|D|20260101||ADT^A08|1|P|2.5\rPID|1||5^^^B~""||ZHANG^SAN||""|M|||""||zhangsan@mail.example\r'
+        "NTE|1||Zhang San, zhangsan@mail.example; ZHANG SAN 20260101\r"
+    )
+    ten = "".join(f"PID|1||{digit}^^^B\r" for digit in range(10))
+    at = log[0].at
+    sent = [
+        Sending(at, "b", "mllp", "ADT^A08", "1", None, body.encode()) for body in (text, text[:60] + ten, "junk \xff")
+    ]
+    new = [one.body.decode() for one in replay.rewriter("k", 1, False, True).log(sent)]
+    pid = new[0].split("\r")[1].split("|")
+    assert pid[3].partition("~")[2] == '""'
+    assert (pid[7], pid[11]) == ('""', '""')
+    assert not pid[3].startswith("5")
+    assert "ZHANG" not in new[0].upper()
+    assert "zhangsan@mail.example" not in new[0]
+    assert new[2] == "junk \xff"
+
+
 @pytest.mark.parametrize(
     "words",
     [("nothing.jsonl", "--dry-run"), ("DAY",), ("DAY", "--to", "ftp://x"), ("DAY", "--dry-run", "--filter", "x=1")],
