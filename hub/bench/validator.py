@@ -62,10 +62,33 @@ def person(number: int) -> dict[str, Any]:
     }
 
 
+def result(number: int) -> dict[str, Any]:
+    """A laboratory Observation of about 0.7 kB."""
+    category = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}
+    unit = {"unit": "g/L", "system": "http://unitsofmeasure.org", "code": "g/L"}
+    return {
+        "resourceType": "Observation",
+        "id": f"o{number}",
+        "status": "final",
+        "category": [{"coding": [category]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "718-7", "display": "Hemoglobin"}]},
+        "subject": {"reference": "Patient/p1"},
+        "effectiveDateTime": "2026-11-20T10:00:00+08:00",
+        "issued": "2026-11-20T11:00:00+08:00",
+        "performer": [{"reference": "Organization/1"}],
+        "valueQuantity": {"value": 140, **unit},
+        "referenceRange": [{"low": {"value": 130, **unit}, "high": {"value": 175, **unit}, "text": "130-175"}],
+    }
+
+
 def bundle() -> dict[str, Any]:
-    """A collection of Patients."""
+    """A transaction of results."""
     entries = [
-        {"fullUrl": f"https://region-hub.example/fhir/Patient/{each['id']}", "resource": each}
-        for each in map(person, range(ENTRIES))
+        {
+            "fullUrl": f"https://region-hub.example/fhir/Observation/{each['id']}",
+            "resource": each,
+            "request": {"method": "PUT", "url": f"Observation/{each['id']}"},
+        }
+        for each in map(result, range(ENTRIES))
     ]
-    return {"resourceType": "Bundle", "type": "collection", "entry": entries}
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
