@@ -130,7 +130,7 @@ class Audit:
         self._flush()
         made = 0
         with self._expanding:
-            while limit is None or made < limit:
+            while limit is None or (made < limit and not self._closing.is_set()):
                 rows = 50 if limit is None else 1
                 items = self._store.claim(QUEUE, (NOTED,), self._clock(), LEASE, rows)
                 if not items:
